@@ -1,0 +1,51 @@
+/*
+ * CPU models as data: what CPUID says, and so which instructions, MSRs and reserved bits there are.
+ *
+ * A model is a vendor, family/model/stepping, and a set of feature words; features.def has a row per CPUID feature bit. A request is NAME[,feat=on|off|,+feat,-feat]…;
+ * each model is intersected with what the host's units can run (features whose row says they need the unit). An explicit
+ * request for a feature that cannot be given is an error that names it.
+ */
+#ifndef ARCH_X86_MODEL_H
+#define ARCH_X86_MODEL_H
+
+#include "arch/x86/bits.h"
+#include "base/err.h"
+
+enum x86_feature {
+#define FEATURE(name, leaf, sub, reg, bit, need) X86F_##name,
+#include "arch/x86/features.def"
+#undef FEATURE
+	X86_FEATURES
+};
+
+struct x86_model {
+	char name[32];
+	enum x86_vendor vendor;
+	u32 signature; /* CPUID.1:EAX */
+	char brand[49];
+	u64 features[(X86_FEATURES + 63) / 64];
+	u8 phys_bits, virt_bits;
+	u32 tsc_khz;
+	bool kvm_clock; /* offer the KVM-compatible clock leaf at 40000100h */
+};
+
+static inline bool x86_has(const struct x86_model *m, enum x86_feature f)
+{
+	return m->features[f / 64] >> (f % 64) & 1;
+}
+
+/* Parses "EPYC,svm=off". -EINVAL: unknown model or feature, or one that the host cannot give. */
+int x86_model_parse(const char *spec, struct x86_model *m, struct err *e);
+/* Names of all models, NULL-terminated. */
+const char *const *x86_model_names(void);
+
+/* What CPUID depends on besides the model. */
+struct x86_cpuid_env {
+	u32 apic_id;
+	u32 vcpus;
+	u64 cr4, xcr0, xss;
+};
+/* out: EAX, EBX, ECX, EDX. Leaves beyond the maximum answer as the vendor's manual says. */
+void x86_cpuid(const struct x86_model *m, u32 leaf, u32 subleaf, const struct x86_cpuid_env *env, u32 out[4]);
+
+#endif

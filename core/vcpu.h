@@ -1,0 +1,57 @@
+/*
+ * A virtual processor as the machine sees it, whichever engine runs it.
+ *
+ * `run` is called on the vCPU's own thread and returns only for the reasons of enum run_exit; port and memory-mapped I/O, HLT
+ * and everything else that a guest does in daily life is handled inside by calling vm->ports, vm->mmio and vm_wait.
+ * The other calls: get_state/set_state only while the vCPU is not inside run; kick and assert_* from any thread, lock held or not.
+ */
+#ifndef CORE_VCPU_H
+#define CORE_VCPU_H
+
+#include "base/err.h"
+#include "base/types.h"
+
+struct x86_state;
+struct vcpu;
+
+enum run_exit {
+	RUN_STOPPED,      /* vm->stop was requested */
+	RUN_TRIPLE_FAULT, /* shutdown: the state is as the processor left it */
+	RUN_ERROR,        /* the engine cannot go on; err says why (KVM internal error, failed entry, …) */
+};
+
+struct vcpu_counters {
+	u64 insns;    /* guest instructions retired (soft only) */
+	u64 blocks;   /* blocks entered (soft only) */
+	u64 decoded;  /* blocks decoded (soft only) */
+	u64 tlb_miss; /* page walks (soft only) */
+	u64 exits;    /* soft: #VMEXITs and VM exits taken by guests in here; kvm: KVM_RUN returns to user space */
+	u64 entries;  /* soft: VM entries */
+	u64 irqs;     /* interrupts delivered */
+	u64 pio, mmio; /* accesses that reached a bus */
+	u64 halts;
+};
+
+struct vcpu_ops {
+	enum run_exit (*run)(struct vcpu *v, struct err *e);
+	void (*kick)(struct vcpu *v); /* look at vm->stop and pending events soon */
+	void (*get_state)(struct vcpu *v, struct x86_state *st);
+	int (*set_state)(struct vcpu *v, const struct x86_state *st, struct err *e);
+	/* From the local APIC (soft engine). assert_intr: `highest` may have changed. */
+	void (*assert_intr)(struct vcpu *v);
+	void (*assert_nmi)(struct vcpu *v);
+	void (*assert_init)(struct vcpu *v);
+	void (*assert_sipi)(struct vcpu *v, u8 vector);
+	/* Physical memory was written by a device: drop decoded code of [pa, pa + len). May be NULL. */
+	void (*drop_code)(struct vcpu *v, u64 pa, u64 len);
+	const struct vcpu_counters *(*counters)(struct vcpu *v);
+	void (*destroy)(struct vcpu *v);
+};
+
+struct vcpu {
+	const struct vcpu_ops *ops;
+	struct vm *vm;
+	unsigned index; /* APIC ID */
+};
+
+#endif

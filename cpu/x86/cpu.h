@@ -1,0 +1,257 @@
+/*
+ * The software x86-64 processor: its state, its cache, and what passes between its parts.
+ *
+ *   struct x86_cpu { st: what the architecture says exists;  c: what may be thrown away at any instruction boundary }
+ *
+ * The run loop (run.c) finds a block of decoded instructions by (physical page, offset, mode), and calls each instruction's function. A function
+ * either goes on to the next (NEXT) or leaves the block with an outcome (LEAVE). Rules:
+ *
+ *   - While a block runs, st.rip is the RIP of the block's first instruction; insn_rip() is the running one's. Any outcome but
+ *     OUT_JUMP lets the loop set st.rip from c.in. A function that completes a jump stores the new RIP and leaves with OUT_JUMP.
+ *   - Registers and memory are committed last: an instruction that faults or exits has changed nothing (string
+ *     instructions: nothing since the last finished element).
+ *   - Faults are values. x86_fault() and x86_exit() record the event in the cache and return the outcome to hand upwards; there is no longjmp.
+ *   - Whoever changes CR0, CR3, CR4, EFER, CS, SS, CPL, RFLAGS.AC/VM/IF, DR7, GIF or the guest mode calls x86_update(cpu, …) and
+ *     leaves with OUT_END, so that decoded state follows.
+ */
+#ifndef CPU_X86_CPU_H
+#define CPU_X86_CPU_H
+
+#include <stdatomic.h>
+
+#include "arch/x86/exits.h"
+#include "arch/x86/state.h"
+#include "core/vm.h"
+#include "cpu/x86/tlb.h"
+
+struct x86_cpu;
+struct insn;
+struct block;
+struct x86_model;
+
+enum outcome {
+	OUT_NEXT = 0, /* done; go on with the next instruction (also: "no fault" from memory accesses) */
+	OUT_JUMP,     /* done; st.rip is the new RIP */
+	OUT_END,      /* done; leave the block, since modes, translations, interrupts or code may have changed */
+	OUT_RETRY,    /* not done: come back to this same instruction after looking at pending events */
+	OUT_FAULT,    /* event recorded; RIP stays at the instruction */
+	OUT_TRAP,     /* event recorded; RIP moves behind the instruction (INT n, INT3, INTO, ICEBP) */
+	OUT_EXIT,     /* VM exit recorded; RIP stays at the instruction */
+};
+
+typedef enum outcome insn_fn(struct x86_cpu *cpu, const struct insn *in);
+
+/* One decoded instruction. Register operands are byte offsets into struct x86_cpu, so that AH is just an offset one higher. */
+struct insn {
+	insn_fn *fn;  /* what the loop calls: the operation, or a check prologue that calls `op` */
+	insn_fn *op;
+	union {
+		u64 imm;          /* sign-extended to 64 bits; absolute address of moffs forms; branch displacement */
+		const void *stub; /* code of a host-unit stub (jit/), see stub.h */
+	};
+	s64 disp;             /* RIP-relative: includes the offset of the next instruction */
+	u16 dst, src;         /* operand registers; src2 for three-operand forms */
+	u16 src2;
+	u16 base, index, seg; /* of u64s that are summed: a register, st.rip, c.zero, or a segment base */
+	u16 off;              /* of this instruction from the block's first byte */
+	u16 row;              /* index into insn rows (arch/x86/insn.def) */
+	u8 len;
+	u8 scale;             /* shift, 0 to 3 */
+	u8 opsize;            /* bytes: 1, 2, 4, 8; vector memory operands 16, 32, 64, or the true size in `msize` */
+	u8 adsize;            /* bytes: 2, 4, 8 */
+	u8 sreg;              /* segment of the memory operand (enum x86_sreg) */
+	u8 cc;                /* condition code (Jcc, SETcc, CMOVcc), or the operation within a family */
+	u8 flags;             /* IN_* */
+	u8 aux;               /* free for the instruction's own use (binder and handler agree) */
+	u16 msize;            /* bytes of the memory operand */
+};
+
+#define IN_LOCK 1u
+#define IN_REP 2u
+#define IN_REPNE 4u
+#define IN_MEM 8u      /* has a memory operand */
+#define IN_SEGCHECK 16u /* not flat: segment limit and type must be checked */
+#define IN_STACK 32u   /* memory operand addressed through SS (faults are #SS) */
+
+#define BLOCK_MAX 32 /* instructions */
+
+struct block {
+	u64 pa;            /* physical address of the first byte */
+	u32 mode;          /* c.mode it was decoded for */
+	u16 n;             /* instructions, without the end marker */
+	u16 len;           /* bytes */
+	u64 pa2;           /* physical page of the bytes beyond the first page, or ~0 (only single-instruction blocks cross) */
+	bool dead;         /* its bytes were written: unlinked, freed when no longer running */
+	struct block *hash_next;
+	struct block *page_next; /* list of the blocks that have bytes in a page */
+	struct block *page2_next;
+	u64 native;        /* place of the translator's code; 0: none */
+	struct insn insn[]; /* n, then the end marker */
+};
+
+/* An exception, interrupt or software interrupt on its way to delivery. */
+enum event_kind { EV_NONE, EV_FAULT, EV_TRAP, EV_SOFT_INT, EV_SOFT_EXC, EV_PRIV_SOFT, EV_EXT_INT, EV_NMI };
+
+struct x86_event {
+	u8 kind;     /* enum event_kind */
+	u8 vector;
+	bool has_error;
+	u8 insn_len; /* for software events */
+	u32 error;
+	u64 cr2;     /* #PF: the linear address, loaded into CR2 at delivery */
+	u64 db;      /* #DB: bits to set in DR6 */
+};
+
+/* A VM exit on its way: neutral number and the two words of detail in the vendor's form (EXITINFO1/2, or qualification and address). */
+struct x86_vmexit {
+	u32 exit; /* enum x86_exit */
+	u64 info1, info2;
+};
+
+/* What wants the loop's eye between blocks. Set by any thread. */
+enum attention {
+	ATT_STOP = 1,  /* vm->stop, or a kick */
+	ATT_INTR = 2,  /* the APIC may have something */
+	ATT_NMI = 4,
+	ATT_INIT = 8,
+	ATT_SIPI = 16,
+	ATT_SHADOW = 32,   /* one instruction under an interrupt shadow, then look again */
+	ATT_STEP = 64,     /* TF or a code breakpoint: one instruction at a time */
+	ATT_VINTR = 128,   /* a virtual interrupt waits in the VMCB's int_ctl */
+	ATT_DROP = 256,    /* code pages were written by another thread: drop queue is not empty */
+};
+
+/* Bits of c.mode, the part of the state that decoding depends on. */
+#define MODE_SIZE 3u      /* default operand size: 0 = 16, 1 = 32, 2 = 64-bit code */
+#define MODE_PE 4u
+#define MODE_V86 8u
+#define MODE_SS32 16u     /* SS.B */
+#define MODE_FLAT 32u     /* no segment check or base needed but FS, GS: 64-bit mode, or flat 4 GiB segments */
+#define MODE_LONG 64u     /* EFER.LMA */
+#define MODE_SINGLE 128u  /* blocks of one instruction: tracing, lockstep, single step */
+#define MODE_CPL3 256u
+
+#define JUMP_CACHE 2048 /* entries, a power of two */
+
+struct x86_cache {
+	u64 zero;            /* always 0: a register that is not there */
+	u32 mode;            /* MODE_* */
+	u32 fpu_block;       /* not 0: an x87/SSE/AVX instruction must take the slow check (CR0.TS/EM, CR4.OSFXSR, XCR0) */
+	u16 space;           /* TLB tag of data accesses at the present CPL (tlb.h) */
+	u16 fetch_space;     /* and of instruction fetches */
+	u32 space_mix;       /* spreads spaces over the TLB's index */
+	_Atomic u32 attention; /* enum attention: raw */
+	u32 att_mask;        /* which of them matter now (IF, GIF, shadow) */
+	const struct insn *in; /* where the block was left */
+	struct block *running;
+	struct x86_event event;
+	struct x86_vmexit vmexit;
+	u64 exits[(X86_EXITS + 63) / 64]; /* neutral intercept bitmap; all zero outside guest mode */
+	u32 guest;           /* not 0: st.svm.in_guest (or VMX non-root) */
+	u32 npt;             /* nested paging is on */
+	u64 ncr3;            /* root of the nested tables */
+	u64 guest_tsc_offset; /* the VMCB's */
+	u64 iopm, msrpm;     /* physical addresses, valid when intercepted */
+	u64 vmcb_ctl_flags;  /* decoded control words that are not intercepts: see svm.h */
+	struct x86_event delivering; /* event whose delivery is in progress: EXITINTINFO */
+	u64 space_gen;
+	u64 jump_gen;
+	struct { u64 rip; u64 key; struct block *b; } jump[JUMP_CACHE];
+	struct tlb_entry tlb[TLB_ENTRIES];
+	struct tlb_phys tlb_phys[TLB_ENTRIES];
+};
+
+struct x86_blocks; /* block.c */
+struct x86_stubs;  /* stub.c */
+
+struct x86_cpu {
+	struct vcpu vcpu; /* first */
+	struct x86_state st;
+	struct x86_cache c;
+	struct vcpu_counters n;
+	struct vm *vm;
+	const u64 *topics; /* vm->topics */
+	const struct x86_model *model;
+	const struct apic_ops *apic_ops;
+	void *apic;
+	struct x86_blocks *blocks;
+	struct x86_stubs *stubs;
+	struct tlb_spaces *spaces;
+	u64 tsc_hz;
+	u32 wake;          /* futex word of HLT */
+	u8 sipi_vector;
+	u64 drop_every;    /* test mode: throw the cache away every so many instructions; 0: never */
+	u64 insn_limit;    /* tests: leave run after so many instructions; 0: none */
+};
+
+static inline struct x86_cpu *x86_cpu_of(struct vcpu *v) { return (struct x86_cpu *)v; }
+
+/* Byte offset in struct x86_cpu, for struct insn's operands. */
+#define CPU_OFF(field) ((u16)offsetof(struct x86_cpu, field))
+#define REG8(cpu, off) (*(u8 *)((char *)(cpu) + (off)))
+#define REG16(cpu, off) (*(u16 *)((char *)(cpu) + (off)))
+#define REG32(cpu, off) (*(u32 *)((char *)(cpu) + (off)))
+#define REG64(cpu, off) (*(u64 *)((char *)(cpu) + (off)))
+
+static inline u64 insn_rip(const struct x86_cpu *cpu, const struct insn *in) { return cpu->st.rip + in->off; }
+static inline u64 insn_next_rip(const struct x86_cpu *cpu, const struct insn *in)
+{
+	return cpu->st.rip + in->off + in->len; /* the caller masks it outside 64-bit code */
+}
+
+/*
+ * Going on and leaving. With optimisation on, NEXT is a sibling call of the next instruction's function (threaded code, each with its
+ * own predicted indirect branch); without, the loop in run.c calls each in turn. Both mean the same.
+ */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(NESTBOX_CALL_LOOP)
+#define NEXT(cpu, in) return (in)[1].fn(cpu, (in) + 1)
+#else
+#define NEXT(cpu, in) return OUT_NEXT
+#endif
+#define LEAVE(cpu, in, out)     \
+	do {                    \
+		(cpu)->c.in = (in); \
+		return (out);   \
+	} while (0)
+/* Evaluates an outcome-valued expression and leaves if it is not OUT_NEXT. */
+#define TRY(cpu, in, expr)                    \
+	do {                                  \
+		enum outcome try_ = (expr);   \
+		if (unlikely(try_ != OUT_NEXT)) \
+			LEAVE(cpu, in, try_); \
+	} while (0)
+
+/* event.c: records a fault (RIP stays). has-error is known from the vector. x86_fault_pf also knows CR2. Always OUT_FAULT. */
+enum outcome x86_fault(struct x86_cpu *cpu, unsigned vector, u32 error);
+enum outcome x86_fault_pf(struct x86_cpu *cpu, u64 la, u32 error);
+/* Records a software event (INT n: EV_SOFT_INT; INT3, INTO: EV_SOFT_EXC; ICEBP: EV_PRIV_SOFT). Always OUT_TRAP. */
+enum outcome x86_soft_event(struct x86_cpu *cpu, enum event_kind kind, unsigned vector, unsigned insn_len);
+/* Records a VM exit. Always OUT_EXIT. */
+enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 info2);
+
+static inline bool x86_exit_wanted(const struct x86_cpu *cpu, enum x86_exit e)
+{
+	return unlikely(cpu->c.exits[e / 64] >> (e % 64) & 1);
+}
+
+/*
+ * Delivers the event in c.event through the IDT (or real-mode IVT), with st.rip already where the manual wants the saved RIP; contributory
+ * faults become #DF, then shutdown. Intercepts (exception exits, exits during delivery) are taken here. Returns OUT_JUMP when a handler is
+ * entered or a VM exit has been completed, OUT_RETRY on shutdown (st.activity = ACT_SHUTDOWN).
+ */
+enum outcome x86_deliver(struct x86_cpu *cpu);
+/* Looks at attention bits between blocks: NMI, INTR, virtual interrupts, INIT; delivers what is due. Returns true when something was delivered. */
+bool x86_events(struct x86_cpu *cpu);
+
+/* update.c: rebuilds what the cache derives from the state. */
+void x86_update_mode(struct x86_cpu *cpu);      /* after CS, SS, CR0, EFER, RFLAGS.VM, CPL: c.mode, c.fpu_block, spaces */
+void x86_update_spaces(struct x86_cpu *cpu);    /* after CR3, CR4, CPL, RFLAGS.AC, ASID: c.space, c.fetch_space */
+void x86_update_attention(struct x86_cpu *cpu); /* after IF, GIF, shadow, TF, DR7, guest mode: c.att_mask */
+void x86_update_all(struct x86_cpu *cpu);
+/* Throws the whole cache away (TLB, blocks, decoded controls) and rebuilds what must always be there. */
+void x86_drop_cache(struct x86_cpu *cpu);
+
+/* The guest's time stamp counter now, all offsets applied. */
+u64 x86_tsc(const struct x86_cpu *cpu);
+
+#endif
