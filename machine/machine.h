@@ -1,0 +1,52 @@
+/*
+ * The board: a PC made of the chips in dev/, an engine (software processor or KVM), and a kernel loaded into it.
+ *
+ * Life: machine_new (builds and loads everything), machine_run (starts one thread a vCPU, waits until the VM stops), machine_free.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include "base/err.h"
+#include "core/chardev.h"
+#include "core/vm.h"
+
+enum machine_accel { ACCEL_SOFT, ACCEL_KVM };
+
+struct machine_blob {
+	const void *data;
+	size_t size;
+};
+
+struct machine_config {
+	enum machine_accel accel;
+	const char *cpu;           /* "EPYC,svm=off"; NULL: "host" */
+	unsigned vcpus;            /* 1 for now */
+	u64 memory;                /* bytes */
+	struct machine_blob kernel; /* bzImage, whole file */
+	struct machine_blob initrd; /* may be empty */
+	const char *cmdline;
+	struct char_sink serial;   /* output of COM1; write NULL: discarded */
+	const char *channel_name;  /* name of the virtio-console port, NULL: no such device */
+	struct char_sink channel;  /* what the guest writes to that port */
+	u64 timeout_ms;            /* 0: none */
+	bool testdev;              /* port 0xf4 */
+	u64 drop_every;
+	struct log *log;
+};
+
+struct machine;
+
+int machine_new(const struct machine_config *cfg, struct machine **out, struct err *e);
+/* Returns why it stopped; e holds the sentence for VM_ERROR and VM_TRIPLE_FAULT. */
+enum vm_stop machine_run(struct machine *m, struct err *e);
+/* Any thread, also a signal-handling one (not a signal handler itself). */
+void machine_stop(struct machine *m, enum vm_stop why);
+struct vm *machine_vm(struct machine *m);
+/* Bytes for COM1 and for the channel port, queued until the guest takes them. Any thread, lock not held. */
+void machine_serial_input(struct machine *m, const void *buf, size_t n);
+void machine_channel_input(struct machine *m, const void *buf, size_t n);
+/* KVM's count of VM exits (ACCEL_KVM), or the software processor's. */
+u64 machine_exits(struct machine *m);
+void machine_free(struct machine *m);
+
+#endif
