@@ -164,6 +164,16 @@ struct x86_cache {
 struct x86_blocks; /* block.c */
 struct x86_stubs;  /* stub.c */
 
+/* Decoded code to be dropped, queued by other threads (devices' stores) under the lock, with ATT_DROP. */
+struct code_range {
+	u64 pa, len;
+};
+struct code_drops {
+	pthread_mutex_t lock;
+	unsigned n; /* above the array's size: drop everything */
+	struct code_range range[32];
+};
+
 struct x86_cpu {
 	struct vcpu vcpu; /* first */
 	struct x86_state st;
@@ -178,7 +188,9 @@ struct x86_cpu {
 	struct x86_stubs *stubs;
 	struct tlb_spaces *spaces;
 	u64 tsc_hz;
-	u32 wake;          /* futex word of HLT */
+	u32 wake;          /* 1 while the vCPU's thread sleeps on c.attention (HLT) */
+	u64 trace_gpr[16]; /* registers before the traced instruction */
+	struct code_drops drops;
 	u8 sipi_vector;
 	u64 drop_every;    /* test mode: throw the cache away every so many instructions; 0: never */
 	u64 insn_limit;    /* tests: leave run after so many instructions; 0: none */
@@ -250,6 +262,10 @@ void x86_update_attention(struct x86_cpu *cpu); /* after IF, GIF, shadow, TF, DR
 void x86_update_all(struct x86_cpu *cpu);
 /* Throws the whole cache away (TLB, blocks, decoded controls) and rebuilds what must always be there. */
 void x86_drop_cache(struct x86_cpu *cpu);
+
+/* run.c, for tests: runs one instruction; the outcome's event or exit is recorded (c.event, c.vmexit) but not taken, RIP then
+ * stays at the instruction. */
+enum outcome x86_step(struct x86_cpu *cpu);
 
 /* The guest's time stamp counter now, all offsets applied. */
 u64 x86_tsc(const struct x86_cpu *cpu);

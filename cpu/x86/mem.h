@@ -125,6 +125,8 @@ void phys_read(struct x86_cpu *cpu, u64 pa, void *buf, unsigned size);
 void phys_write(struct x86_cpu *cpu, u64 pa, const void *buf, unsigned size);
 
 /* tlb.c */
+int tlb_new(struct x86_cpu *cpu);
+void tlb_free(struct x86_cpu *cpu);
 void tlb_flush_all(struct x86_cpu *cpu);                     /* every space of every guest */
 void tlb_flush_page(struct x86_cpu *cpu, u64 la);            /* INVLPG: this space's page and global ones */
 void tlb_flush_current(struct x86_cpu *cpu, bool globals);   /* MOV CR3 without the no-flush bit; CR4/CR0 changes with globals */

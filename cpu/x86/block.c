@@ -1,0 +1,397 @@
+/*
+ * The block store: an arena of decoded blocks, a hash by (physical address, mode), and a list of blocks for each physical page.
+ *
+ * Invariants
+ *   - A page record exists exactly while the page has live blocks; while it exists the page's RAM_CODE flag is set and no TLB entry of this
+ *     processor allows a direct store to it.
+ *   - A dead block is in no hash chain and no page list, and each of its instructions leaves the block before it does anything
+ *     (leave_dead), so that a store into the running block takes effect at the very next instruction.
+ *   - Memory comes from the arena only; it is given back all at once, between blocks, when the arena is full (blocks_drop_all).
+ */
+#include "cpu/x86/block.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cpu/x86/exec.h"
+#include "cpu/x86/mem.h"
+
+#define ARENA_BYTES (256ull << 20) /* reserved, touched as it fills */
+#define HASH_SIZE (1u << 16)
+#define PAGE_HASH_SIZE (1u << 13)
+#define NO_PAGE (~0ull)
+
+struct page_record {
+	u64 pa;
+	u64 lines; /* bit n: some block has bytes in the page's n-th 64 bytes (never cleared while the record lives) */
+	struct block *first;
+	struct page_record *next;
+};
+
+struct x86_blocks {
+	u8 *arena;
+	u64 used;
+	struct page_record *free_pages;
+	struct block *hash[HASH_SIZE];
+	struct page_record *pages[PAGE_HASH_SIZE];
+};
+
+static unsigned block_hash(u64 pa, u32 mode) { return (unsigned)((pa ^ (pa >> 15) ^ mode * 0x9e5u) & (HASH_SIZE - 1)); }
+static unsigned page_hash(u64 pa) { return (unsigned)((pa >> 12) & (PAGE_HASH_SIZE - 1)); }
+
+int blocks_new(struct x86_cpu *cpu)
+{
+	struct x86_blocks *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (s->arena == MAP_FAILED) {
+		free(s);
+		return -ENOMEM;
+	}
+	cpu->blocks = s;
+	return 0;
+}
+
+void blocks_free(struct x86_cpu *cpu)
+{
+	if (!cpu->blocks)
+		return;
+	munmap(cpu->blocks->arena, ARENA_BYTES);
+	free(cpu->blocks);
+	cpu->blocks = NULL;
+}
+
+static void *arena_take(struct x86_blocks *s, u64 size)
+{
+	void *p = s->arena + s->used;
+
+	s->used += ALIGN_UP(size, 64);
+	return p;
+}
+
+static bool arena_full(const struct x86_blocks *s)
+{
+	return ARENA_BYTES - s->used < 2 * (sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn)) + 4 * sizeof(struct page_record);
+}
+
+static void set_page_code(struct x86_cpu *cpu, u64 pa, bool code)
+{
+	const struct ram_slot *slot = ram_find(&cpu->vm->ram, pa);
+	u8 *flag;
+
+	if (!slot)
+		return;
+	flag = &slot->flags[(pa - slot->gpa) / RAM_PAGE];
+	if (code)
+		__atomic_fetch_or(flag, RAM_CODE, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(flag, (u8)~RAM_CODE, __ATOMIC_SEQ_CST);
+}
+
+static struct page_record *page_find(const struct x86_blocks *s, u64 pa)
+{
+	struct page_record *p = s->pages[page_hash(pa)];
+
+	while (p && p->pa != pa)
+		p = p->next;
+	return p;
+}
+
+static struct page_record *page_get(struct x86_cpu *cpu, u64 pa)
+{
+	struct x86_blocks *s = cpu->blocks;
+	struct page_record *p = page_find(s, pa);
+
+	if (p)
+		return p;
+	p = s->free_pages;
+	if (p)
+		s->free_pages = p->next;
+	else
+		p = arena_take(s, sizeof(*p));
+	*p = (struct page_record){.pa = pa, .next = s->pages[page_hash(pa)]};
+	s->pages[page_hash(pa)] = p;
+	set_page_code(cpu, pa, true);
+	tlb_drop_host_page(cpu, pa);
+	return p;
+}
+
+static void page_put(struct x86_cpu *cpu, struct page_record *p)
+{
+	struct x86_blocks *s = cpu->blocks;
+	struct page_record **at = &s->pages[page_hash(p->pa)];
+
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	set_page_code(cpu, p->pa, false);
+	p->next = s->free_pages;
+	s->free_pages = p;
+}
+
+bool block_page_has_code(struct x86_cpu *cpu, u64 pa) { return page_find(cpu->blocks, ALIGN_DOWN(pa, RAM_PAGE)) != NULL; }
+
+/* Each page list runs through the link that belongs to that page: page_next for the first page, page2_next for the second. */
+static struct block **page_link(struct block *b, u64 page) { return b->pa2 == page ? &b->page2_next : &b->page_next; }
+
+static u64 line_mask(u64 first, u64 last) { return MASK(last / 64 + 1) & ~MASK(first / 64); }
+
+/* The bytes of a block that lie in `page`: [*first, *last] as offsets into it. */
+static void block_span(const struct block *b, u64 page, u64 *first, u64 *last)
+{
+	u64 start = b->pa & (RAM_PAGE - 1);
+
+	if (b->pa2 == page) {
+		*first = 0;
+		*last = start + b->len - RAM_PAGE - 1;
+	} else {
+		*first = start;
+		*last = MIN(start + b->len, RAM_PAGE) - 1;
+	}
+}
+
+static void page_add(struct x86_cpu *cpu, u64 page, struct block *b)
+{
+	struct page_record *p = page_get(cpu, page);
+	u64 first, last;
+
+	block_span(b, page, &first, &last);
+	p->lines |= line_mask(first, last);
+	*page_link(b, page) = p->first;
+	p->first = b;
+}
+
+static void page_unlink(struct x86_cpu *cpu, u64 page, struct block *b)
+{
+	struct page_record *p = page_find(cpu->blocks, page);
+	struct block **at = &p->first;
+
+	while (*at != b)
+		at = page_link(*at, page);
+	*at = *page_link(b, page);
+	if (!p->first)
+		page_put(cpu, p);
+}
+
+/* What every instruction of a dead block has become: look the code up again, at this very instruction. */
+static enum outcome leave_dead(struct x86_cpu *cpu, const struct insn *in) { LEAVE(cpu, in, OUT_RETRY); }
+
+static void block_kill(struct x86_cpu *cpu, struct block *b)
+{
+	struct block **at = &cpu->blocks->hash[block_hash(b->pa, b->mode)];
+
+	while (*at != b)
+		at = &(*at)->hash_next;
+	*at = b->hash_next;
+	page_unlink(cpu, ALIGN_DOWN(b->pa, RAM_PAGE), b);
+	if (b->pa2 != NO_PAGE)
+		page_unlink(cpu, b->pa2, b);
+	b->dead = true;
+	for (unsigned i = 0; i <= b->n; i++)
+		b->insn[i].fn = leave_dead;
+	tlb_flush_code_gen(cpu);
+}
+
+static bool page_written(struct x86_cpu *cpu, u64 page, u64 from, u64 to)
+{
+	struct page_record *p = page_find(cpu->blocks, page);
+	bool running = false;
+	struct block *b, *next;
+
+	if (!p || !(p->lines & line_mask(from, to)))
+		return false;
+	for (b = p->first; b; b = next) {
+		u64 first, last;
+
+		next = *page_link(b, page);
+		block_span(b, page, &first, &last);
+		if (last < from || first > to)
+			continue;
+		running |= b == cpu->c.running;
+		block_kill(cpu, b);
+	}
+	return running;
+}
+
+bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
+{
+	bool running = false;
+
+	while (len) {
+		u64 from = pa & (RAM_PAGE - 1), n = MIN(len, RAM_PAGE - from);
+
+		running |= page_written(cpu, pa - from, from, from + n - 1);
+		pa += n;
+		len -= n;
+	}
+	return running;
+}
+
+void blocks_drop_all(struct x86_cpu *cpu)
+{
+	struct x86_blocks *s = cpu->blocks;
+
+	for (unsigned i = 0; i < PAGE_HASH_SIZE; i++)
+		for (struct page_record *p = s->pages[i]; p; p = p->next)
+			set_page_code(cpu, p->pa, false);
+	memset(s->hash, 0, sizeof(s->hash));
+	memset(s->pages, 0, sizeof(s->pages));
+	s->free_pages = NULL;
+	s->used = 0;
+	cpu->c.running = NULL;
+	tlb_flush_code_gen(cpu);
+}
+
+/* The end marker: the block ran off its end. */
+static enum outcome block_end(struct x86_cpu *cpu, const struct insn *in)
+{
+	cpu->st.rip = mask_ip(cpu, cpu->st.rip + in->off, cpu->c.mode & MODE_SIZE ? 4 : 2);
+	LEAVE(cpu, in - 1, OUT_JUMP);
+}
+
+/* Guest code bytes at pa, up to the end of its page: RAM in place, anything else copied to buf. */
+static const u8 *code_bytes(struct x86_cpu *cpu, u64 pa, unsigned len, u8 *buf)
+{
+	const u8 *p = ram_host(&cpu->vm->ram, pa, len);
+
+	if (p)
+		return p;
+	phys_read(cpu, pa, buf, len);
+	return buf;
+}
+
+/* One instruction that begins in this page and ends in the next. */
+static enum outcome decode_crossing(struct x86_cpu *cpu, struct block *b, u64 la, const u8 *head, unsigned avail)
+{
+	u8 bytes[16], buf[16];
+	bool ends;
+	u64 pa2;
+	enum outcome o = mem_fetch_pa(cpu, la + avail, &pa2);
+
+	if (o != OUT_NEXT)
+		return o;
+	memcpy(bytes, head, avail);
+	memcpy(bytes + avail, code_bytes(cpu, pa2, 15 - avail, buf), 15 - avail);
+	b->pa2 = ALIGN_DOWN(pa2, RAM_PAGE);
+	b->len = insn_decode(cpu, bytes, 15, b->mode, 0, &b->insn[0], &ends);
+	b->n = 1;
+	return OUT_NEXT;
+}
+
+static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, struct block **out)
+{
+	struct x86_blocks *s = cpu->blocks;
+	unsigned left = RAM_PAGE - (pa & (RAM_PAGE - 1)), max = mode & MODE_SINGLE ? 1 : BLOCK_MAX;
+	struct block *b;
+	const u8 *bytes;
+	u8 buf[RAM_PAGE];
+	bool ends = false;
+	enum outcome o;
+
+	if (arena_full(s))
+		blocks_drop_all(cpu);
+	b = (struct block *)(s->arena + s->used);
+	*b = (struct block){.pa = pa, .mode = mode, .pa2 = NO_PAGE};
+	bytes = code_bytes(cpu, pa, left, buf);
+	while (b->n < max && left && !ends) {
+		unsigned len = insn_decode(cpu, bytes + b->len, left, mode, b->len, &b->insn[b->n], &ends);
+
+		if (!len)
+			break;
+		b->len += len;
+		left -= len;
+		b->n++;
+	}
+	if (!b->n) {
+		o = decode_crossing(cpu, b, la, bytes, left);
+		if (o != OUT_NEXT)
+			return o;
+	}
+	memset(&b->insn[b->n], 0, sizeof(struct insn));
+	b->insn[b->n].fn = block_end;
+	b->insn[b->n].off = b->len;
+	arena_take(s, sizeof(*b) + (b->n + 1) * sizeof(struct insn));
+	b->hash_next = s->hash[block_hash(pa, mode)];
+	s->hash[block_hash(pa, mode)] = b;
+	page_add(cpu, ALIGN_DOWN(pa, RAM_PAGE), b);
+	if (b->pa2 != NO_PAGE)
+		page_add(cpu, b->pa2, b);
+	cpu->n.decoded++;
+	*out = b;
+	return OUT_NEXT;
+}
+
+/* A block whose only instruction crosses into a second page holds only while that page is still the one it was decoded from. */
+static enum outcome second_page(struct x86_cpu *cpu, struct block *b, u64 la, bool *same)
+{
+	u64 pa2;
+	enum outcome o = mem_fetch_pa(cpu, ALIGN_UP(la + 1, RAM_PAGE), &pa2);
+
+	*same = o == OUT_NEXT && ALIGN_DOWN(pa2, RAM_PAGE) == b->pa2;
+	return o;
+}
+
+static noinline enum outcome block_find_slow(struct x86_cpu *cpu, u64 la, struct block **out)
+{
+	u32 mode = cpu->c.mode;
+	struct block *b;
+	enum outcome o;
+	u64 pa;
+
+	o = mem_fetch_pa(cpu, la, &pa);
+	if (o != OUT_NEXT)
+		return o;
+	for (b = cpu->blocks->hash[block_hash(pa, mode)]; b; b = b->hash_next) {
+		bool same = true;
+
+		if (b->pa != pa || b->mode != mode)
+			continue;
+		if (b->pa2 != NO_PAGE) {
+			o = second_page(cpu, b, la, &same);
+			if (o != OUT_NEXT)
+				return o;
+		}
+		if (same)
+			break;
+	}
+	if (!b) {
+		o = block_decode(cpu, la, pa, mode, &b);
+		if (o != OUT_NEXT)
+			return o;
+	}
+	*out = b;
+	return OUT_NEXT;
+}
+
+enum outcome block_find(struct x86_cpu *cpu, struct block **out)
+{
+	u64 la = cpu->st.rip, key;
+	unsigned slot;
+	enum outcome o;
+
+	if (unlikely(!(cpu->c.mode & 2))) {
+		if (la > cpu->st.seg[CS].limit)
+			return x86_fault(cpu, EXC_GP, 0);
+		la += cpu->st.seg[CS].base;
+		la = (u32)la;
+	}
+	key = cpu->c.fetch_space | (u64)cpu->c.mode << 16 | cpu->c.jump_gen << 32;
+	slot = (la ^ (la >> 11) ^ cpu->c.fetch_space * 0x4du) & (JUMP_CACHE - 1);
+	if (likely(cpu->c.jump[slot].rip == la && cpu->c.jump[slot].key == key)) {
+		*out = cpu->c.jump[slot].b;
+		return OUT_NEXT;
+	}
+	o = block_find_slow(cpu, la, out);
+	if (o == OUT_NEXT) {
+		/* A fetch may have filled the TLB anew, and with it changed the generation. */
+		key = cpu->c.fetch_space | (u64)cpu->c.mode << 16 | cpu->c.jump_gen << 32;
+		cpu->c.jump[slot].rip = la;
+		cpu->c.jump[slot].key = key;
+		cpu->c.jump[slot].b = *out;
+	}
+	return o;
+}

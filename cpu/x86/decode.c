@@ -1,0 +1,275 @@
+/*
+ * Bytes to struct insn. Zydis is the only decoder; this file turns what it says into operand offsets and calls the row's binder.
+ *
+ * Every byte sequence yields an instruction: what is invalid, missing from the CPU model, or not implemented raises #UD when it is
+ * run (SDM vol. 3 6.15 "Interrupt 6"), what is longer than 15 bytes #GP(0).
+ */
+#include "cpu/x86/decode.h"
+
+#include <string.h>
+
+#include "arch/x86/insn.h"
+#include "arch/x86/model.h"
+#include "cpu/x86/check.h"
+#include "cpu/x86/isa.h"
+
+#define INSN_BYTES_MAX 15
+
+static const u16 row_of_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+#define INSN(mnemonic, family, flags, exit) [ZYDIS_MNEMONIC_##mnemonic] = ROW_##mnemonic,
+#include "arch/x86/insn.def"
+#undef INSN
+};
+
+static bind_fn *const binders[INSN_ROWS] = {
+#define INSN(mnemonic, family, flags, exit) [ROW_##mnemonic] = bind_##family,
+#include "arch/x86/insn.def"
+#undef INSN
+};
+
+static void decoder_init(ZydisDecoder *d, u32 mode, bool amd)
+{
+	static const struct {
+		ZydisMachineMode machine;
+		ZydisStackWidth stack;
+	} modes[2][3] = {
+		{{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16}, {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32}},
+		{{ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},
+		 {ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32},
+		 {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}},
+	};
+	unsigned lm = !!(mode & MODE_LONG), size = mode & MODE_SIZE;
+
+	ZydisDecoderInit(d, modes[lm][size].machine, modes[lm][size].stack);
+	/* APM vol. 3 1.2.4: near branches in 64-bit mode obey the operand-size prefix; Intel ignores it. */
+	if (amd)
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
+}
+
+u16 insn_reg_offset(ZydisRegister reg)
+{
+	switch (ZydisRegisterGetClass(reg)) {
+	case ZYDIS_REGCLASS_GPR8:
+		if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+			return CPU_OFF(st.gpr[0]) + 8 * (reg - ZYDIS_REGISTER_AH) + 1;
+		if (reg < ZYDIS_REGISTER_AH)
+			return CPU_OFF(st.gpr[0]) + 8 * (reg - ZYDIS_REGISTER_AL);
+		return CPU_OFF(st.gpr[0]) + 8 * (reg - ZYDIS_REGISTER_SPL + RSP);
+	case ZYDIS_REGCLASS_GPR16:
+	case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR64:
+		return CPU_OFF(st.gpr[0]) + 8 * ZydisRegisterGetId(reg);
+	default:
+		return 0;
+	}
+}
+
+static unsigned sreg_index(ZydisRegister reg)
+{
+	switch (reg) {
+	case ZYDIS_REGISTER_ES: return ES;
+	case ZYDIS_REGISTER_CS: return CS;
+	case ZYDIS_REGISTER_SS: return SS;
+	case ZYDIS_REGISTER_FS: return FS;
+	case ZYDIS_REGISTER_GS: return GS;
+	default: return DS;
+	}
+}
+
+/* The segment of string sources and other implicit memory operands: DS unless overridden. */
+static unsigned prefix_sreg(const ZydisDecodedInstruction *zi)
+{
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
+		return FS;
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
+		return GS;
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS)
+		return CS;
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS)
+		return SS;
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES)
+		return ES;
+	return DS;
+}
+
+static void fill_segment(struct insn *in, u32 mode, unsigned sreg)
+{
+	bool code64 = (mode & MODE_SIZE) == 2;
+
+	in->sreg = sreg;
+	in->seg = CPU_OFF(c.zero);
+	if (sreg >= FS || !(mode & MODE_FLAT))
+		in->seg = CPU_OFF(st.seg[0].base) + sreg * sizeof(struct x86_seg);
+	if (code64 && sreg < FS) {
+		in->seg = CPU_OFF(c.zero);
+		if (sreg != SS)
+			in->sreg = DS;
+	}
+	if (!code64 && (sreg >= FS || !(mode & MODE_FLAT)))
+		in->flags |= IN_SEGCHECK;
+	if (sreg == SS)
+		in->flags |= IN_STACK;
+}
+
+static void fill_memory(struct insn *in, const ZydisDecodedOperand *o, u32 mode, unsigned off, unsigned len)
+{
+	in->flags |= IN_MEM;
+	in->msize = o->size / 8;
+	in->disp = o->mem.disp.has_displacement ? o->mem.disp.value : 0;
+	in->scale = o->mem.scale > 1 ? __builtin_ctz(o->mem.scale) : 0;
+	if (o->mem.base == ZYDIS_REGISTER_RIP || o->mem.base == ZYDIS_REGISTER_EIP) {
+		in->base = CPU_OFF(st.rip);
+		in->disp += off + len;
+	} else if (o->mem.base != ZYDIS_REGISTER_NONE) {
+		in->base = insn_reg_offset(o->mem.base);
+	}
+	/* A vector index (VSIB) is the binder's own affair. */
+	if (o->mem.index != ZYDIS_REGISTER_NONE && insn_reg_offset(o->mem.index))
+		in->index = insn_reg_offset(o->mem.index);
+	fill_segment(in, mode, sreg_index(o->mem.segment));
+}
+
+static void fill_operands(struct bind *b, unsigned off)
+{
+	struct insn *in = b->in;
+	u16 *const regs[3] = {&in->dst, &in->src, &in->src2};
+	bool have_imm = false;
+
+	fill_segment(in, b->mode, prefix_sreg(b->zi));
+	in->flags &= ~IN_STACK;
+	for (unsigned i = 0; i < b->zi->operand_count_visible; i++) {
+		const ZydisDecodedOperand *o = &b->op[i];
+
+		if (op_is_reg(o) && i < 3) {
+			*regs[i] = insn_reg_offset(o->reg.value);
+		} else if (op_is_mem(o) && !(in->flags & IN_MEM)) {
+			fill_memory(in, o, b->mode, off, b->zi->length);
+		} else if (op_is_imm(o) && !have_imm) {
+			in->imm = o->imm.is_signed ? (u64)o->imm.value.s : o->imm.value.u;
+			have_imm = true;
+		}
+	}
+}
+
+static bool is_x87(const ZydisDecodedInstruction *zi) { return zi->meta.isa_ext == ZYDIS_ISA_EXT_X87; }
+
+static bool is_vector(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_MMX:
+	case ZYDIS_ISA_EXT_SSE:
+	case ZYDIS_ISA_EXT_SSE2:
+	case ZYDIS_ISA_EXT_SSE3:
+	case ZYDIS_ISA_EXT_SSE4:
+	case ZYDIS_ISA_EXT_SSE4A:
+	case ZYDIS_ISA_EXT_SSSE3:
+	case ZYDIS_ISA_EXT_AES:
+	case ZYDIS_ISA_EXT_PCLMULQDQ:
+	case ZYDIS_ISA_EXT_SHA:
+	case ZYDIS_ISA_EXT_GFNI:
+	case ZYDIS_ISA_EXT_F16C:
+	case ZYDIS_ISA_EXT_FMA:
+	case ZYDIS_ISA_EXT_AVX:
+	case ZYDIS_ISA_EXT_AVX2:
+	case ZYDIS_ISA_EXT_AVX2GATHER:
+	case ZYDIS_ISA_EXT_AVXAES:
+	case ZYDIS_ISA_EXT_VAES:
+	case ZYDIS_ISA_EXT_VPCLMULQDQ:
+	case ZYDIS_ISA_EXT_AVX512EVEX:
+	case ZYDIS_ISA_EXT_AVX512VEX:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Picks the handler; false when there is none for this form. */
+static bool bind_handler(struct bind *b, bool *ends)
+{
+	struct insn *in = b->in;
+	unsigned row = row_of_mnemonic[b->zi->mnemonic];
+
+	in->row = row;
+	if (row) {
+		if (!binders[row](b))
+			return false;
+		*ends = insn_rows[row].flags & I_END;
+		check_wrap(in);
+		return true;
+	}
+	if (is_x87(b->zi))
+		return bind_x87(b);
+	if (is_vector(b->zi))
+		return bind_vector(b);
+	return false;
+}
+
+static void insn_clear(struct insn *in, unsigned off)
+{
+	memset(in, 0, sizeof(*in));
+	in->base = in->index = in->seg = CPU_OFF(c.zero);
+	in->off = off;
+}
+
+static unsigned yield_fault(struct insn *in, insn_fn *fn, unsigned off, unsigned len, bool *ends)
+{
+	insn_clear(in, off);
+	in->fn = fn;
+	in->len = len;
+	*ends = true;
+	return len;
+}
+
+unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in, bool *ends)
+{
+	ZydisDecoder decoder;
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	struct bind b = {cpu, &zi, op, bytes, mode, in};
+	ZyanStatus status;
+
+	decoder_init(&decoder, mode, cpu->st.vendor == X86_AMD);
+	status = ZydisDecoderDecodeFull(&decoder, bytes, MIN(avail, INSN_BYTES_MAX), &zi, op);
+	if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < INSN_BYTES_MAX)
+		return 0;
+	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA)
+		return yield_fault(in, check_too_long, off, 1, ends);
+	if (!ZYAN_SUCCESS(status))
+		return yield_fault(in, check_invalid, off, 1, ends);
+
+	insn_clear(in, off);
+	in->len = zi.length;
+	in->opsize = zi.operand_width / 8;
+	in->adsize = zi.address_width / 8;
+	if (zi.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+		in->flags |= IN_LOCK;
+	if (zi.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
+		in->flags |= IN_REP;
+	if (zi.attributes & ZYDIS_ATTRIB_HAS_REPNE)
+		in->flags |= IN_REPNE;
+	*ends = false;
+	fill_operands(&b, off);
+	if (!isa_allowed(cpu->model, &zi))
+		return yield_fault(in, check_invalid, off, zi.length, ends);
+	if (!bind_handler(&b, ends)) {
+		log_limit(cpu->vm->log, "instruction %s is not implemented (opcode map %d, %02x): it raises #UD",
+			  ZydisMnemonicGetString(zi.mnemonic), zi.opcode_map, zi.opcode);
+		return yield_fault(in, check_invalid, off, zi.length, ends);
+	}
+	return zi.length;
+}
+
+void insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size)
+{
+	ZydisDecoder decoder;
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisFormatter formatter;
+
+	decoder_init(&decoder, mode, true);
+	buf[0] = 0;
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, len, &zi, op)) ||
+	    !ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL)) ||
+	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &zi, op, zi.operand_count_visible, buf, size, rip, NULL)))
+		snprintf(buf, size, "(bad)");
+}

@@ -1,0 +1,356 @@
+/*
+ * The run loop: events, find a block, run it, settle its outcome.
+ *
+ *        ┌──────────── attend ◄───────────────┐
+ *        │  stop · halt · events · shadow     │
+ *        ▼                                    │
+ *   block_find ──fault──► settle              │
+ *        │                  ▲   deliver / vmexit / advance RIP
+ *        ▼                  │                 │
+ *    block_run ──outcome────┘─────────────────┘
+ *
+ * One instruction at a time (MODE_SINGLE) when something must be looked at after each: an interrupt shadow, TF, code breakpoints, instruction
+ * traces. Other threads speak to the loop only through c.attention, which is also the futex on which a halted processor sleeps.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "arch/x86/insn.h"
+#include "cpu/engine.h"
+#include "cpu/x86/block.h"
+#include "cpu/x86/decode.h"
+#include "cpu/x86/exec.h"
+#include "cpu/x86/stub.h"
+#include "cpu/x86/svm.h"
+#include "cpu/x86/trace.h"
+
+static enum outcome block_run(struct x86_cpu *cpu, struct block *b)
+{
+	const struct insn *in = b->insn;
+	enum outcome o;
+
+	cpu->c.running = b;
+	while ((o = in->fn(cpu, in)) == OUT_NEXT)
+		in++;
+	return o;
+}
+
+/* Moves RIP to where the outcome wants it, and takes the event or exit that it recorded. */
+static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
+{
+	unsigned size = cpu->c.mode & MODE_SIZE ? 4 : 2;
+	u64 next = in ? mask_ip(cpu, insn_next_rip(cpu, in), size) : 0;
+
+	switch (o) {
+	case OUT_NEXT:
+	case OUT_JUMP:
+		return;
+	case OUT_END:
+		cpu->st.rip = next;
+		return;
+	case OUT_RETRY:
+		cpu->st.rip += in->off;
+		return;
+	case OUT_FAULT:
+		if (in)
+			cpu->st.rip = mask_ip(cpu, insn_rip(cpu, in), size);
+		x86_deliver(cpu);
+		return;
+	case OUT_TRAP:
+		cpu->st.rip = next;
+		x86_deliver(cpu);
+		return;
+	case OUT_EXIT:
+		if (in)
+			cpu->st.rip = mask_ip(cpu, insn_rip(cpu, in), size);
+		svm_vmexit(cpu, next);
+		return;
+	}
+}
+
+static void count(struct x86_cpu *cpu, const struct block *b, const struct insn *in, enum outcome o)
+{
+	cpu->n.blocks++;
+	cpu->n.insns += (unsigned)(in - b->insn) + (o != OUT_RETRY);
+}
+
+/* Runs from st.rip to the next reason to leave a block, and settles it. */
+static enum outcome run_once(struct x86_cpu *cpu)
+{
+	struct block *b;
+	enum outcome o = block_find(cpu, &b);
+
+	if (unlikely(o != OUT_NEXT)) {
+		cpu->c.in = NULL;
+		settle(cpu, NULL, o);
+		return o;
+	}
+	o = block_run(cpu, b);
+	count(cpu, b, cpu->c.in, o);
+	settle(cpu, cpu->c.in, o);
+	return o;
+}
+
+/* SDM vol. 3 18.3.1.1 "Instruction-Breakpoint Exception Condition": DR7's enabled breakpoints of type 00. Gives DR6 bits. */
+static u64 code_breakpoints(const struct x86_cpu *cpu)
+{
+	u64 hits = 0, la = cpu->st.rip + (cpu->c.mode & 2 ? 0 : cpu->st.seg[CS].base);
+
+	for (unsigned i = 0; i < 4; i++)
+		if ((cpu->st.dr7 >> (2 * i) & 3) && !(cpu->st.dr7 >> (16 + 4 * i) & 3) && cpu->st.dr[i] == la)
+			hits |= BIT(i);
+	return hits;
+}
+
+static bool has_code_breakpoints(const struct x86_cpu *cpu)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if ((cpu->st.dr7 >> (2 * i) & 3) && !(cpu->st.dr7 >> (16 + 4 * i) & 3))
+			return true;
+	return false;
+}
+
+/* One instruction with all that may happen around it: code breakpoint, shadow, single step, trace. */
+static void run_single(struct x86_cpu *cpu)
+{
+	bool step = cpu->st.rflags & FL_TF;
+	u32 guest = cpu->c.guest, shadow = cpu->st.shadow;
+	enum outcome o;
+
+	if (has_code_breakpoints(cpu) && !(cpu->st.rflags & FL_RF)) {
+		u64 hits = code_breakpoints(cpu);
+
+		if (hits) {
+			x86_fault(cpu, EXC_DB, 0);
+			cpu->c.event.db = hits;
+			x86_deliver(cpu);
+			return;
+		}
+	}
+	cpu->st.rflags &= ~FL_RF;
+	cpu->c.mode |= MODE_SINGLE;
+	if (trace_on(cpu->topics, TRACE_INSN))
+		trace_insn_before(cpu);
+	o = run_once(cpu);
+	if (trace_on(cpu->topics, TRACE_INSN))
+		trace_insn_after(cpu);
+	cpu->c.mode &= ~MODE_SINGLE;
+	if (shadow && cpu->c.guest == guest) {
+		cpu->st.shadow = 0;
+		x86_update_attention(cpu);
+	}
+	if (step && (o == OUT_NEXT || o == OUT_JUMP || o == OUT_END)) {
+		cpu->st.pending_db |= DR6_BS;
+		x86_update_attention(cpu);
+	}
+}
+
+static u32 attention(struct x86_cpu *cpu)
+{
+	return atomic_load_explicit(&cpu->c.attention, memory_order_relaxed) & cpu->c.att_mask;
+}
+
+/* HLT: sleeps until an event that matters arrives. */
+static void halt_wait(struct x86_cpu *cpu)
+{
+	u32 raw = atomic_load(&cpu->c.attention);
+
+	if (raw & cpu->c.att_mask)
+		return;
+	__atomic_store_n(&cpu->wake, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, NULL, NULL, 0);
+	__atomic_store_n(&cpu->wake, 0, __ATOMIC_SEQ_CST);
+}
+
+static void poke(struct x86_cpu *cpu, u32 bits)
+{
+	atomic_fetch_or(&cpu->c.attention, bits);
+	if (__atomic_load_n(&cpu->wake, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &cpu->c.attention, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void drop_queued(struct x86_cpu *cpu);
+
+/* Whatever is due before the next block. Returns true when the loop must leave run(), with *exit set. */
+static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err *e)
+{
+	if (cpu->st.activity == ACT_SHUTDOWN) {
+		err_set(e, EIO, "triple fault: the processor shut down at RIP %#llx", (unsigned long long)cpu->st.rip);
+		*exit = RUN_TRIPLE_FAULT;
+		return true;
+	}
+	if (attention(cpu) & ATT_STOP) {
+		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_STOP);
+		if (atomic_load(&cpu->vm->stop) != VM_RUNNING) {
+			*exit = RUN_STOPPED;
+			return true;
+		}
+	}
+	if (attention(cpu) & ATT_DROP)
+		drop_queued(cpu);
+	if (x86_events(cpu))
+		return false;
+	if (cpu->st.activity == ACT_HALTED || cpu->st.activity == ACT_WAIT_SIPI) {
+		halt_wait(cpu);
+		return false;
+	}
+	if (attention(cpu) & (ATT_SHADOW | ATT_STEP))
+		run_single(cpu);
+	return false;
+}
+
+static enum run_exit soft_run(struct vcpu *v, struct err *e)
+{
+	struct x86_cpu *cpu = x86_cpu_of(v);
+	u64 next_drop = cpu->drop_every ? cpu->n.insns + cpu->drop_every : ~0ull;
+	u64 limit = cpu->insn_limit ? cpu->n.insns + cpu->insn_limit : ~0ull;
+	u64 next_count = MIN(next_drop, limit);
+	enum run_exit exit;
+
+	x86_update_all(cpu);
+	for (;;) {
+		if (unlikely(attention(cpu)) || unlikely(cpu->st.activity != ACT_RUNNING)) {
+			if (attend(cpu, &exit, e))
+				return exit;
+			continue;
+		}
+		if (unlikely(cpu->n.insns >= next_count)) {
+			if (cpu->n.insns >= limit)
+				return RUN_STOPPED;
+			x86_drop_cache(cpu);
+			next_drop = cpu->n.insns + cpu->drop_every;
+			next_count = MIN(next_drop, limit);
+		}
+		run_once(cpu);
+	}
+}
+
+enum outcome x86_step(struct x86_cpu *cpu)
+{
+	struct block *b;
+	enum outcome o;
+
+	cpu->c.mode |= MODE_SINGLE;
+	o = block_find(cpu, &b);
+	cpu->c.in = NULL;
+	if (o == OUT_NEXT) {
+		o = block_run(cpu, b);
+		count(cpu, b, cpu->c.in, o);
+		if (o == OUT_END)
+			cpu->st.rip = mask_ip(cpu, insn_next_rip(cpu, cpu->c.in), 4);
+	}
+	cpu->c.mode &= ~MODE_SINGLE;
+	return o;
+}
+
+static void soft_kick(struct vcpu *v) { poke(x86_cpu_of(v), ATT_STOP); }
+static void soft_assert_intr(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INTR); }
+static void soft_assert_nmi(struct vcpu *v) { poke(x86_cpu_of(v), ATT_NMI); }
+static void soft_assert_init(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INIT); }
+
+static void soft_assert_sipi(struct vcpu *v, u8 vector)
+{
+	x86_cpu_of(v)->sipi_vector = vector;
+	poke(x86_cpu_of(v), ATT_SIPI);
+}
+
+static void soft_get_state(struct vcpu *v, struct x86_state *st) { *st = x86_cpu_of(v)->st; }
+
+static int soft_set_state(struct vcpu *v, const struct x86_state *st, struct err *e)
+{
+	struct x86_cpu *cpu = x86_cpu_of(v);
+
+	cpu->st = *st;
+	x86_drop_cache(cpu);
+	x86_update_all(cpu);
+	return 0;
+}
+
+/* Any thread: the owner drops the blocks itself, before its next one (attend). A full queue means all of them. */
+static void soft_drop_code(struct vcpu *v, u64 pa, u64 len)
+{
+	struct x86_cpu *cpu = x86_cpu_of(v);
+
+	pthread_mutex_lock(&cpu->drops.lock);
+	if (cpu->drops.n < ARRAY_SIZE(cpu->drops.range))
+		cpu->drops.range[cpu->drops.n] = (struct code_range){pa, len};
+	cpu->drops.n++;
+	pthread_mutex_unlock(&cpu->drops.lock);
+	poke(cpu, ATT_DROP);
+}
+
+static void drop_queued(struct x86_cpu *cpu)
+{
+	struct code_drops *d = &cpu->drops;
+
+	atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_DROP);
+	pthread_mutex_lock(&d->lock);
+	if (d->n > ARRAY_SIZE(d->range))
+		blocks_drop_all(cpu);
+	else
+		for (unsigned i = 0; i < d->n; i++)
+			block_written(cpu, d->range[i].pa, d->range[i].len);
+	d->n = 0;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static const struct vcpu_counters *soft_counters(struct vcpu *v) { return &x86_cpu_of(v)->n; }
+
+static void soft_destroy(struct vcpu *v)
+{
+	struct x86_cpu *cpu = x86_cpu_of(v);
+
+	stubs_free(cpu);
+	blocks_free(cpu);
+	tlb_free(cpu);
+	pthread_mutex_destroy(&cpu->drops.lock);
+	free(cpu);
+}
+
+static const struct vcpu_ops soft_ops = {
+	.run = soft_run,
+	.kick = soft_kick,
+	.get_state = soft_get_state,
+	.set_state = soft_set_state,
+	.assert_intr = soft_assert_intr,
+	.assert_nmi = soft_assert_nmi,
+	.assert_init = soft_assert_init,
+	.assert_sipi = soft_assert_sipi,
+	.drop_code = soft_drop_code,
+	.counters = soft_counters,
+	.destroy = soft_destroy,
+};
+
+int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, const struct soft_options *o, struct vcpu **out, struct err *e)
+{
+	struct x86_cpu *cpu = aligned_alloc(64, ALIGN_UP(sizeof(*cpu), 64));
+
+	if (!cpu)
+		return err_set(e, ENOMEM, "no memory for a vCPU");
+	memset(cpu, 0, sizeof(*cpu));
+	cpu->vcpu = (struct vcpu){.ops = &soft_ops, .vm = vm, .index = index};
+	cpu->vm = vm;
+	cpu->topics = vm->topics;
+	cpu->model = model;
+	cpu->apic_ops = vm->apic_ops;
+	cpu->apic = vm->apic[index];
+	cpu->tsc_hz = model->tsc_khz * 1000ull;
+	if (o) {
+		cpu->drop_every = o->drop_every;
+		cpu->insn_limit = o->insn_limit;
+	}
+	pthread_mutex_init(&cpu->drops.lock, NULL);
+	x86_reset(&cpu->st, model->vendor, model->signature, false);
+	if (tlb_new(cpu) || blocks_new(cpu) || stubs_new(cpu)) {
+		soft_destroy(&cpu->vcpu);
+		return err_set(e, ENOMEM, "no memory for a vCPU's caches");
+	}
+	x86_drop_cache(cpu);
+	x86_update_all(cpu);
+	*out = &cpu->vcpu;
+	return 0;
+}
