@@ -220,17 +220,17 @@ static inline u64 insn_next_rip(const struct x86_cpu *cpu, const struct insn *in
 #else
 #define NEXT(cpu, in) return OUT_NEXT
 #endif
-#define LEAVE(cpu, in, out)     \
-	do {                    \
-		(cpu)->c.in = (in); \
-		return (out);   \
+#define LEAVE(cpu_, insn_, out_)       \
+	do {                           \
+		(cpu_)->c.in = (insn_); \
+		return (out_);         \
 	} while (0)
 /* Evaluates an outcome-valued expression and leaves if it is not OUT_NEXT. */
-#define TRY(cpu, in, expr)                    \
-	do {                                  \
-		enum outcome try_ = (expr);   \
-		if (unlikely(try_ != OUT_NEXT)) \
-			LEAVE(cpu, in, try_); \
+#define TRY(cpu_, insn_, expr_)                      \
+	do {                                         \
+		enum outcome try_ = (expr_);         \
+		if (unlikely(try_ != OUT_NEXT))      \
+			LEAVE(cpu_, insn_, try_);    \
 	} while (0)
 
 /* event.c: records a fault (RIP stays). has-error is known from the vector. x86_fault_pf also knows CR2. Always OUT_FAULT. */
