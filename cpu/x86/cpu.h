@@ -150,6 +150,9 @@ struct x86_cache {
 	u32 guest;           /* not 0: st.svm.in_guest (or VMX non-root) */
 	u32 npt;             /* nested paging is on */
 	u64 ncr3;            /* root of the nested tables */
+	u32 asid;            /* the guest's; 0 in the host */
+	u32 int_masking;     /* V_INTR_MASKING is on: physical interrupts heed the host's RFLAGS.IF, CR8 is V_TPR */
+	u64 host_cr4, host_efer, host_rflags; /* of the host that ran VMRUN: the nested tables' format, its IF */
 	u64 guest_tsc_offset; /* the VMCB's */
 	u64 iopm, msrpm;     /* physical addresses, valid when intercepted */
 	u64 vmcb_ctl_flags;  /* decoded control words that are not intercepts: see svm.h */
