@@ -23,6 +23,8 @@ struct timer {
 struct timer_queue {
 	struct clock *clock;
 	struct timer *first;
+	struct timer *due;       /* what timer_queue_run has still to fire */
+	bool running;            /* inside timer_queue_run: no `wake`, its caller learns the next deadline anyway */
 	void (*wake)(void *ctx); /* may be NULL */
 	void *wake_ctx;
 };
@@ -32,7 +34,7 @@ void timer_init(struct timer *t, struct timer_queue *q, void (*fire)(void *ctx),
 /* (Re)arms at an absolute time; a deadline in the past fires at the next timer_queue_run. */
 void timer_arm(struct timer *t, u64 deadline_ns);
 void timer_cancel(struct timer *t);
-/* Fires all that are due (a callback may arm again). Returns the next deadline, or UINT64_MAX. */
+/* Fires all that are due (what a callback arms waits for the next run, due or not). Returns the next deadline, or UINT64_MAX. */
 u64 timer_queue_run(struct timer_queue *q);
 
 #endif

@@ -9,6 +9,7 @@
 #define CORE_BUS_H
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/types.h"
 
 struct bus_ops {
@@ -25,11 +26,10 @@ struct bus_range {
 
 #define BUS_RANGES 128
 
-struct log;
-
 struct bus {
 	const char *name; /* "port", "mmio" */
 	struct log *log;
+	enum trace_topic topic;
 	unsigned n;
 	struct bus_range range[BUS_RANGES]; /* sorted by base, never overlapping */
 };

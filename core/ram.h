@@ -52,8 +52,8 @@ static inline void *ram_host(const struct ram *ram, u64 gpa, u64 len)
 	return s->host + (gpa - s->gpa);
 }
 
-/* Copies across slots; -EFAULT if any byte is not RAM (nothing is promised of the bytes before it). Devices use these two:
- * ram_write tells `vm` of the store so that decoded code in those pages is dropped (core/vm.h: vm_dma_write). */
+/* Copies across slots; -EFAULT if any byte is not RAM (nothing is promised of the bytes before it). Stores by devices go
+ * through vm_dma_write (core/vm.h), which drops decoded code of the pages written. */
 int ram_read(const struct ram *ram, u64 gpa, void *buf, u64 len) must_check;
 
 #endif

@@ -1,0 +1,69 @@
+/* RAM slots: anonymous mappings, zeroed by the kernel, huge pages where it has them. */
+#include "core/ram.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static void *map_zeroed(u64 size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
+{
+	struct ram_slot slot = {.gpa = gpa, .size = size, .readonly = readonly};
+	unsigned at;
+
+	if (!size || (gpa | size) % RAM_PAGE || gpa + size < gpa)
+		return err_set(e, EINVAL, "RAM at %#" PRIx64 " of %#" PRIx64 " bytes is not made of whole pages", gpa, size);
+	if (ram->n == RAM_SLOTS)
+		return err_set(e, EINVAL, "more than %d RAM slots", RAM_SLOTS);
+	for (at = 0; at < ram->n && ram->slot[at].gpa < gpa; at++)
+		;
+	if ((at && ram->slot[at - 1].gpa + ram->slot[at - 1].size > gpa) || (at < ram->n && gpa + size > ram->slot[at].gpa))
+		return err_set(e, EINVAL, "RAM at %#" PRIx64 " overlaps other RAM", gpa);
+	slot.host = map_zeroed(size);
+	slot.flags = map_zeroed(size / RAM_PAGE);
+	if (!slot.host || !slot.flags) {
+		if (slot.host)
+			munmap(slot.host, size);
+		if (slot.flags)
+			munmap(slot.flags, size / RAM_PAGE);
+		return err_set(e, ENOMEM, "no memory for %" PRIu64 " MiB of guest RAM", size >> 20);
+	}
+	madvise(slot.host, size, MADV_HUGEPAGE);
+	madvise(slot.host, size, MADV_DONTDUMP);
+	memmove(&ram->slot[at + 1], &ram->slot[at], (ram->n - at) * sizeof(ram->slot[0]));
+	ram->slot[at] = slot;
+	ram->n++;
+	return 0;
+}
+
+void ram_destroy(struct ram *ram)
+{
+	for (unsigned i = 0; i < ram->n; i++) {
+		munmap(ram->slot[i].host, ram->slot[i].size);
+		munmap(ram->slot[i].flags, ram->slot[i].size / RAM_PAGE);
+	}
+	ram->n = 0;
+}
+
+int ram_read(const struct ram *ram, u64 gpa, void *buf, u64 len)
+{
+	for (u8 *to = buf; len;) {
+		const struct ram_slot *s = ram_find(ram, gpa);
+
+		if (!s)
+			return -EFAULT;
+		u64 n = MIN(len, s->size - (gpa - s->gpa));
+		memcpy(to, s->host + (gpa - s->gpa), n);
+		to += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
