@@ -50,6 +50,7 @@ struct vm {
 	void *apic[VM_VCPUS];            /* what apic_ops take, one a vCPU */
 	unsigned nvcpus;
 	struct vcpu *vcpu[VM_VCPUS];
+	_Atomic u32 split_lock; /* spin lock of LOCK operations that cannot be done in place (cpu/: crossing pages) */
 	_Atomic int stop; /* enum vm_stop; the first reason wins */
 	int stop_code;
 	void (*on_stop)(void *ctx); /* called once, any thread, lock held or not: wakes whoever waits for the VM */
