@@ -1,0 +1,300 @@
+#include "arch/x86/walk.h"
+
+#define LEVELS 5
+#define PTE_PK(e) ((e) >> 59 & 15)
+
+enum step { STEP_OK, STEP_FAULT, STEP_AGAIN };
+
+struct table_path {
+	unsigned n;
+	struct {
+		void *host; /* of the entry */
+		u64 entry;  /* as it was read */
+		u64 pa;
+	} at[LEVELS];
+};
+
+void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const u64 *pdpte, unsigned phys_bits, bool gbyte, bool amd)
+{
+	*x = (struct xlate){
+		.wp = cr0 & CR0_WP,
+		.smep = cr4 & CR4_SMEP,
+		.smap = cr4 & CR4_SMAP,
+		.gbyte = gbyte,
+		.amd = amd,
+		.root = cr3,
+		.rsvd = MASK(52) & ~MASK(phys_bits),
+		.phys_mask = MASK(phys_bits) & ~0xfffull,
+	};
+	if (!(cr0 & CR0_PG)) {
+		x->format = WALK_NONE;
+		return;
+	}
+	if (!(cr4 & CR4_PAE)) {
+		x->format = WALK_32;
+		x->pse = cr4 & CR4_PSE;
+		return;
+	}
+	x->nxe = efer & EFER_NXE;
+	if (!x->nxe)
+		x->rsvd |= PTE_NX;
+	if (efer & EFER_LMA) {
+		x->format = cr4 & CR4_LA57 ? WALK_5 : WALK_4;
+		x->pke = cr4 & CR4_PKE;
+	} else {
+		x->format = WALK_PAE;
+		x->rsvd |= MASK(63) & ~MASK(52);
+		x->pdpte = pdpte;
+	}
+}
+
+void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsigned phys_bits, bool gbyte, bool amd)
+{
+	xlate_from_regs(x, CR0_PG, ncr3, host_cr4 & ~(CR4_SMEP | CR4_SMAP | CR4_PKE), host_efer, NULL, phys_bits, gbyte, amd);
+}
+
+static always_inline bool fault(const struct xlate *x, struct walk *w, struct walk_access a, u32 error)
+{
+	if (a.want == WALK_W)
+		error |= PF_W;
+	if (a.user)
+		error |= PF_U;
+	if (a.want == WALK_X && (x->nxe || x->smep))
+		error |= PF_I;
+	w->stage = 0;
+	w->table = false;
+	w->error = error;
+	return false;
+}
+
+/* Runs the stage that follows x; gives its faults their place in the list. */
+static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsigned want, bool table, struct walk *sub, struct walk *w)
+{
+	if (walk_la(x->next, m, gpa, (struct walk_access){.want = want, .user = true}, sub))
+		return true;
+	w->table = sub->stage ? sub->table : table;
+	w->fault_gpa = sub->stage ? sub->fault_gpa : gpa;
+	w->stage = sub->stage + 1;
+	w->error = sub->error;
+	return false;
+}
+
+static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u64 *pa, struct walk *w)
+{
+	struct walk_cache *cache = x->next->cache;
+	u64 tag = (gpa & ~0xfffull) | 1;
+	unsigned line = (gpa >> 12) % WALK_CACHE;
+	struct walk sub;
+
+	if (cache && likely(cache->line[line].tag == tag)) {
+		*pa = cache->line[line].pa | (gpa & 0xfff);
+		return true;
+	}
+	if (!next_stage(x, m, gpa, WALK_W, true, &sub, w))
+		return false;
+	*pa = sub.pa;
+	if (cache) {
+		cache->line[line].tag = tag;
+		cache->line[line].pa = sub.pa & ~0xfffull;
+	}
+	return true;
+}
+
+static always_inline void *entry_host(struct walk_mem *m, u64 pa)
+{
+	if (unlikely(pa - m->base >= m->size) && !m->seek(m, pa))
+		return NULL;
+	return m->host + (pa - m->base);
+}
+
+static always_inline u64 entry_read(const void *host, bool wide)
+{
+	if (unlikely(!host))
+		return wide ? ~0ull : 0xffffffffull;
+	return wide ? __atomic_load_n((const u64 *)host, __ATOMIC_RELAXED) : __atomic_load_n((const u32 *)host, __ATOMIC_RELAXED);
+}
+
+/* Sets flags in the entries of the path. STEP_AGAIN: somebody changed one in the meantime. */
+static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, struct table_path *path, bool wide, bool dirty)
+{
+	for (unsigned i = 0; i < path->n; i++) {
+		u64 old = path->at[i].entry;
+		u64 new = old | PTE_A | (dirty && i == path->n - 1 ? PTE_D : 0);
+		u32 old32 = old;
+		bool done;
+
+		if (new == old)
+			continue;
+		if (wide)
+			done = __atomic_compare_exchange_n((u64 *)path->at[i].host, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+		else
+			done = __atomic_compare_exchange_n((u32 *)path->at[i].host, &old32, (u32)new, false, __ATOMIC_SEQ_CST,
+							   __ATOMIC_SEQ_CST);
+		if (!done)
+			return STEP_AGAIN;
+		if (m->stored)
+			m->stored(m, path->at[i].pa);
+	}
+	return STEP_OK;
+}
+
+/* What accesses of a's privilege may do with a page of these rights; *pk_denies: the data rights that its protection key takes away. */
+static always_inline unsigned page_rights(const struct xlate *x, struct walk_access a, bool user, bool write, bool nx, u64 leaf,
+					  bool pk, unsigned *pk_denies)
+{
+	unsigned perm;
+
+	*pk_denies = 0;
+	if (a.user) {
+		perm = !user ? 0 : WALK_R | (write ? WALK_W : 0) | (nx ? 0 : WALK_X);
+	} else {
+		perm = user && a.smap && x->smap ? 0 : WALK_R | (write || !x->wp ? WALK_W : 0);
+		if (!nx && !(user && x->smep))
+			perm |= WALK_X;
+	}
+	/* SDM vol. 3 4.6.2 "Protection Keys": user-mode addresses, data accesses only. */
+	if (pk && x->pke && user) {
+		unsigned key = x->pkru >> (2 * PTE_PK(leaf)) & 3;
+
+		if (key & 1)
+			*pk_denies = WALK_R | WALK_W;
+		else if ((key & 2) && (a.user || x->wp))
+			*pk_denies = WALK_W;
+	}
+	return perm;
+}
+
+/* Address bits of a 4-MByte page: bits 20:13 of the entry are its bits 39:32 (SDM vol. 3 4.3, PSE-36). */
+static always_inline bool pse_page(const struct xlate *x, u64 e, u64 *base)
+{
+	*base = (e & 0xffc00000) | (e >> 13 & 0xff) << 32;
+	return !(e & BIT(21)) && !(*base & ~x->phys_mask);
+}
+
+static always_inline enum step walk_tables(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w,
+					   enum walk_format format, bool nested)
+{
+	const bool wide = format != WALK_32;
+	const unsigned bits = wide ? 9 : 10, top = format == WALK_4 ? 4 : format == WALK_5 ? 5 : 2;
+	u64 table = wide ? x->root & x->phys_mask : x->root & 0xfffff000, both = PTE_W | PTE_U | PTE_A, any = 0, e, base;
+	struct table_path path = {0};
+	unsigned shift, level, perm, pk_denies;
+
+	if (format == WALK_PAE) {
+		u64 at = (x->root & 0xffffffe0) + (la >> 27 & 0x18);
+
+		if (x->pdpte) {
+			e = x->pdpte[la >> 30 & 3];
+		} else {
+			if (nested && !table_address(x, m, at, &at, w))
+				return STEP_FAULT;
+			e = entry_read(entry_host(m, at), true);
+		}
+		if (!(e & PTE_P))
+			return fault(x, w, a, 0), STEP_FAULT;
+		if (e & (x->rsvd | PTE_NX | 0x1e6))
+			return fault(x, w, a, PF_P | PF_RSVD), STEP_FAULT;
+		table = e & x->phys_mask;
+	}
+	for (level = top, shift = 12 + (top - 1) * bits;; level--, shift -= bits) {
+		u64 at = table + (la >> shift & MASK(bits)) * (wide ? 8 : 4);
+		bool leaf = level == 1;
+		void *host;
+
+		if (nested && !table_address(x, m, at, &at, w))
+			return STEP_FAULT;
+		host = entry_host(m, at);
+		e = entry_read(host, wide);
+		path.at[path.n].host = host;
+		path.at[path.n].entry = e;
+		path.at[path.n++].pa = at;
+		if (!(e & PTE_P))
+			return fault(x, w, a, 0), STEP_FAULT;
+		if (wide && unlikely(e & x->rsvd))
+			return fault(x, w, a, PF_P | PF_RSVD), STEP_FAULT;
+		both &= e;
+		any |= e;
+		base = wide ? e & x->phys_mask : e & 0xfffff000;
+		if (level > 3) {
+			if (unlikely(e & (x->amd ? PTE_PS | PTE_G : PTE_PS)))
+				return fault(x, w, a, PF_P | PF_RSVD), STEP_FAULT;
+		} else if (level > 1 && (e & PTE_PS) && (wide || x->pse)) {
+			leaf = true;
+			if (!wide ? !pse_page(x, e, &base) : (base & MASK(shift) & ~BIT(12)) || (level == 3 && !x->gbyte))
+				return fault(x, w, a, PF_P | PF_RSVD), STEP_FAULT;
+			base &= ~MASK(shift);
+		}
+		if (leaf)
+			break;
+		table = base;
+	}
+	perm = page_rights(x, a, both & PTE_U, both & PTE_W, (any & PTE_NX) && x->nxe, e, format >= WALK_4, &pk_denies);
+	if (unlikely(!(perm & a.want) || (pk_denies & a.want)))
+		return fault(x, w, a, PF_P | (pk_denies & a.want ? PF_PK : 0)), STEP_FAULT;
+	w->gpa = base | (la & MASK(shift));
+	w->pa = w->gpa;
+	w->page_bits = shift;
+	w->large = shift > 12;
+	w->global = !!(e & PTE_G);
+	w->perm = perm & ~pk_denies;
+	if (a.want != WALK_W && !(e & PTE_D))
+		w->perm &= ~WALK_W;
+	if (nested) {
+		struct walk sub;
+
+		if (!next_stage(x, m, w->gpa, a.want, false, &sub, w))
+			return STEP_FAULT;
+		w->pa = sub.pa;
+		w->perm &= sub.perm;
+		w->page_bits = MIN(w->page_bits, sub.page_bits);
+	}
+	if (likely((both & PTE_A) && (a.want != WALK_W || (e & PTE_D))) || x->dry)
+		return STEP_OK;
+	return set_flags(x, m, &path, wide, a.want == WALK_W);
+}
+
+static bool walk_untranslated(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w)
+{
+	struct walk sub;
+
+	w->gpa = w->pa = la;
+	w->perm = WALK_R | WALK_W | WALK_X;
+	w->page_bits = 30;
+	w->large = w->global = 0;
+	if (!x->next)
+		return true;
+	if (!next_stage(x, m, la, a.want, false, &sub, w))
+		return false;
+	w->pa = sub.pa;
+	w->perm = sub.perm;
+	w->page_bits = sub.page_bits;
+	return true;
+}
+
+static noinline enum step walk_once(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w)
+{
+	bool nested = x->next;
+
+	switch (x->format) {
+	case WALK_32: return walk_tables(x, m, la, a, w, WALK_32, nested);
+	case WALK_PAE: return walk_tables(x, m, la, a, w, WALK_PAE, nested);
+	case WALK_5: return walk_tables(x, m, la, a, w, WALK_5, nested);
+	case WALK_4: return walk_tables(x, m, la, a, w, WALK_4, true);
+	default: return fault(x, w, a, 0), STEP_FAULT;
+	}
+}
+
+bool walk_la(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w)
+{
+	enum step step;
+
+	if (unlikely(x->format == WALK_NONE))
+		return walk_untranslated(x, m, la, a, w);
+	do {
+		if (likely(x->format == WALK_4 && !x->next))
+			step = walk_tables(x, m, la, a, w, WALK_4, false);
+		else
+			step = walk_once(x, m, la, a, w);
+	} while (unlikely(step == STEP_AGAIN));
+	return step == STEP_OK;
+}
