@@ -1,0 +1,84 @@
+/* VMRUN's consistency checks: the rows of vmrun_rules.def made into code. APM vol. 2 15.5.1 "Basic Operation". */
+#include "arch/x86/vmrun_rules.h"
+
+#define IOIO_PROT 27 /* bits of intercept3 */
+#define MSR_PROT 28
+#define INJECTABLE (BIT(EVI_INTR) | BIT(EVI_NMI) | BIT(EVI_EXCEPTION) | BIT(EVI_SOFT_INT))
+
+const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES] = {
+#define RULE(name, text, illegal) {#name, text},
+#include "arch/x86/vmrun_rules.def"
+#undef RULE
+};
+
+static bool long_paging(const struct vmcb_save *s) { return (s->efer & EFER_LME) && (s->cr0 & CR0_PG); }
+
+/* A table of `pages` whole pages whose address ignores its low 12 bits. */
+static bool beyond(const struct vmrun_env *e, u64 pa, unsigned pages)
+{
+	u64 last = ALIGN_DOWN(pa, 4096) + pages * 4096ull - 1;
+
+	return last < pa - (pa & 4095) || last >> e->phys_bits;
+}
+
+/* APM vol. 2 8.1 "Vectors": 2 is the NMI, 31 the last of the exceptions' range. */
+static bool no_exception(u64 vector) { return vector == EXC_NMI || vector > 31; }
+
+/* APM vol. 2 7.8.2 "PAT Register": types 2 and 3 and bits 7:3 of each byte are reserved. */
+static bool pat_valid(u64 pat)
+{
+	u64 types = pat & 0x0707070707070707ull;
+	u64 two_or_three = (types >> 1) & ~(types >> 2) & 0x0101010101010101ull;
+
+	return types == pat && !two_or_three;
+}
+
+enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e)
+{
+	const struct vmcb_control *c = &b->c;
+	const struct vmcb_save *s = &b->s;
+
+#define RULE(name, text, illegal)     \
+	if (illegal)                  \
+		return VMRUN_##name;
+#include "arch/x86/vmrun_rules.def"
+#undef RULE
+	return VMRUN_RULES;
+}
+
+bool vmrun_check_host(const struct vmcb_save *h, const struct vmrun_env *e)
+{
+	if ((h->cr0 & (CR0_CD | CR0_NW)) == CR0_NW || h->cr0 >> 32)
+		return false;
+	if ((h->cr4 & ~e->cr4_valid) || (h->efer & ~e->efer_valid) || !(h->efer & EFER_SVME))
+		return false;
+	if (long_paging(h) && (!(h->cr4 & CR4_PAE) || h->cr3 >> e->phys_bits))
+		return false;
+	return true;
+}
+
+/* Which CR4 and EFER bits exist, by feature. APM vol. 2 3.1.3 "CR4 Register", 3.1.7 "Extended Feature Enable Register (EFER)". */
+static const struct {
+	u64 bit;
+	enum x86_feature feature;
+} cr4_features[] = {
+	{CR4_VME, X86F_VME}, {CR4_PVI, X86F_VME}, {CR4_TSD, X86F_TSC}, {CR4_DE, X86F_DE}, {CR4_PSE, X86F_PSE},
+	{CR4_PAE, X86F_PAE}, {CR4_MCE, X86F_MCE}, {CR4_PGE, X86F_PGE}, {CR4_OSFXSR, X86F_FXSR},
+	{CR4_OSXMMEXCPT, X86F_SSE}, {CR4_UMIP, X86F_UMIP}, {CR4_LA57, X86F_LA57}, {CR4_FSGSBASE, X86F_FSGSBASE},
+	{CR4_PCIDE, X86F_PCID}, {CR4_OSXSAVE, X86F_XSAVE}, {CR4_SMEP, X86F_SMEP}, {CR4_SMAP, X86F_SMAP},
+	{CR4_PKE, X86F_PKU}, {CR4_CET, X86F_CET_SS},
+}, efer_features[] = {
+	{EFER_SCE, X86F_SYSCALL}, {EFER_LME | EFER_LMA, X86F_LM}, {EFER_NXE, X86F_NX}, {EFER_SVME, X86F_SVM},
+	{EFER_FFXSR, X86F_FXSR_OPT}, {EFER_TCE, X86F_TCE},
+};
+
+void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m, bool host_paging)
+{
+	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits, .host_paging = host_paging};
+	for (unsigned i = 0; i < ARRAY_SIZE(cr4_features); i++)
+		if (x86_has(m, cr4_features[i].feature))
+			e->cr4_valid |= cr4_features[i].bit;
+	for (unsigned i = 0; i < ARRAY_SIZE(efer_features); i++)
+		if (x86_has(m, efer_features[i].feature))
+			e->efer_valid |= efer_features[i].bit;
+}
