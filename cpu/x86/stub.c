@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "arch/x86/model.h"
 #include "cpu/x86/block.h"
@@ -352,9 +353,9 @@ static const void *emit_x87_stub(struct x86_cpu *cpu, const struct stub_plan *p)
 	emit_mov_imm32(&e, RAX, 1);
 	emit_mov_imm32(&e, RDX, 0);
 	emit_bytes(&e, "\x48\x0f\xae\x2f", 4); /* xrstor64 [rdi] */
-	if (p->reads_flags) {
+	if (p->reads_flags || p->sets_flags) {
 		emit_load64(&e, RAX, 8, CPU_OFF(st.oszapc));
-		emit_bytes(&e, "\x04\x7f\x9e", 3); /* add al, 7fh; sahf: OF needs no place, FCMOVcc tests CF, ZF, PF */
+		emit_bytes(&e, "\x04\x7f\x9e", 3); /* add al, 7fh makes OF; sahf the others */
 	}
 	emit_bytes(&e, p->key.code, p->key.len);
 	if (p->sets_flags) {
