@@ -16,6 +16,7 @@
 
 #include "arch/x86/model.h"
 #include "arch/x86/vmrun_rules.h"
+#include "arch/x86/walk.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
 
@@ -104,7 +105,7 @@ static void regs_in(struct x86_cpu *cpu, const struct vmcb_save *s)
 static bool pdptes_load(struct x86_cpu *cpu)
 {
 	struct x86_state *st = &cpu->st;
-	u64 reserved = ~MASK(cpu->model->phys_bits) | 0x1e6;
+	u64 reserved = walk_pdpte_rsvd(cpu->model->phys_bits);
 
 	if (!(st->cr0 & CR0_PG) || !(st->cr4 & CR4_PAE) || (st->msr.efer & EFER_LMA))
 		return true;
