@@ -1,0 +1,78 @@
+#!/bin/sh
+# The nested chain as a test, and the ways in which its claim must fail. Usage: chain.sh NESTBOX FETCH-KERNEL CASE
+set -eu
+nestbox=$1
+kernel=$($2)
+case=$3
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+die() {
+	echo "chain.sh: $case: $*"
+	echo "--- stdout"; cat "$tmp/out"
+	echo "--- stderr"; tail -n 40 "$tmp/err"
+	exit 1
+}
+run() { # run EXPECTED-STATUS ARGS…
+	want=$1
+	shift
+	status=0
+	NESTBOX_KERNEL=$kernel "$nestbox" "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
+	[ "$status" -eq "$want" ] || die "exit status $status, not $want"
+}
+says() { grep -Eq "$2" "$tmp/$1" || die "$1 does not say '$2'"; }
+one_sentence() { [ "$(wc -l <"$tmp/err")" -eq 1 ] || die "not one sentence on stderr"; }
+children_of() { ps -o pid= --ppid "$1" 2>/dev/null || true; }
+
+case $case in
+chain)
+	run 0 nest --accel soft --timeout 280 --dmesg "$tmp/dmesg"
+	says out '^L0 '
+	says out 'L1 .*Linux .*kvm_amd .*nested=1'
+	says out "L2 .*on L1's KVM \\([0-9]"
+	says out '^nested KVM works'
+	for level in 1 2; do
+		log=$tmp/dmesg/dmesg-L$level.txt
+		[ -s "$log" ] || die "no log of L$level"
+		grep -Ei 'WARNING|BUG:|unchecked MSR|lost interrupt|clocksource.*unstable|MP-BIOS|APIC error' "$log" >"$tmp/out" && die "L$level's log complains"
+	done
+	;;
+svm-off)
+	run 1 nest --accel soft --cpu EPYC,svm=off --timeout 200
+	says err 'L1.*(SVM|svm)'
+	;;
+no-kvm-amd)
+	mkdir -p "$tmp/m/lib/modules"
+	cp -r "$kernel"/lib/modules/* "$tmp/m/lib/modules/"
+	find "$tmp/m" -name 'kvm-amd.ko*' -delete
+	PATH="$PATH:/sbin:/usr/sbin" depmod -b "$tmp/m" "$(ls "$tmp/m/lib/modules")"
+	run 4 nest --accel soft --kernel "$kernel"/boot/vmlinuz-* --modules "$tmp/m" --timeout 200
+	says err 'kvm.amd'
+	;;
+no-kernel)
+	run 2 nest --kernel "$tmp/absent"
+	one_sentence
+	;;
+truncated)
+	for size in 0 100 700 40000 9000000; do
+		head -c "$size" "$kernel"/boot/vmlinuz-* >"$tmp/vmlinuz"
+		run 3 nest --accel soft --kernel "$tmp/vmlinuz" --modules "$kernel"
+		one_sentence
+	done
+	;;
+interrupt)
+	mkdir "$tmp/tmp"
+	for signal in INT TERM; do
+		TMPDIR=$tmp/tmp NESTBOX_KERNEL=$kernel "$nestbox" nest --accel soft >"$tmp/out" 2>"$tmp/err" &
+		pid=$!
+		sleep 4
+		kill -$signal $pid
+		status=0
+		wait $pid || status=$?
+		[ "$status" -eq 130 ] || [ "$status" -eq 143 ] || die "exit status $status after SIG$signal"
+		[ -z "$(children_of $pid)" ] || die "a process is left"
+		[ -z "$(ls -A "$tmp/tmp")" ] || die "a file is left"
+	done
+	;;
+*) echo "unknown case $case"; exit 2 ;;
+esac
