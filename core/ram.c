@@ -6,11 +6,26 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static void *map_zeroed(u64 size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+#define HUGE_PAGE (2ull << 20)
 
-	return p == MAP_FAILED ? NULL : p;
+/* The address agrees with `gpa` modulo 2 MiB, so that a huge page here can be a huge page of the nested tables. */
+static void *map_zeroed(u64 gpa, u64 size)
+{
+	u64 room = size >= HUGE_PAGE ? size + HUGE_PAGE : size;
+	u8 *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (room != size) {
+		u64 head = (gpa - (uintptr_t)p) % HUGE_PAGE, tail = room - size - head;
+
+		if (head)
+			munmap(p, head);
+		p += head;
+		if (tail)
+			munmap(p + size, tail);
+	}
+	return p;
 }
 
 int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
@@ -26,13 +41,13 @@ int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
 		;
 	if ((at && ram->slot[at - 1].gpa + ram->slot[at - 1].size > gpa) || (at < ram->n && gpa + size > ram->slot[at].gpa))
 		return err_set(e, EINVAL, "RAM at %#" PRIx64 " overlaps other RAM", gpa);
-	slot.host = map_zeroed(size);
-	slot.flags = map_zeroed(size / RAM_PAGE);
+	slot.host = map_zeroed(gpa, size);
+	slot.flags = map_zeroed(0, ALIGN_UP(size / RAM_PAGE, RAM_PAGE));
 	if (!slot.host || !slot.flags) {
 		if (slot.host)
 			munmap(slot.host, size);
 		if (slot.flags)
-			munmap(slot.flags, size / RAM_PAGE);
+			munmap(slot.flags, ALIGN_UP(size / RAM_PAGE, RAM_PAGE));
 		return err_set(e, ENOMEM, "no memory for %" PRIu64 " MiB of guest RAM", size >> 20);
 	}
 	madvise(slot.host, size, MADV_HUGEPAGE);
@@ -47,7 +62,7 @@ void ram_destroy(struct ram *ram)
 {
 	for (unsigned i = 0; i < ram->n; i++) {
 		munmap(ram->slot[i].host, ram->slot[i].size);
-		munmap(ram->slot[i].flags, ram->slot[i].size / RAM_PAGE);
+		munmap(ram->slot[i].flags, ALIGN_UP(ram->slot[i].size / RAM_PAGE, RAM_PAGE));
 	}
 	ram->n = 0;
 }
