@@ -1,0 +1,466 @@
+/*
+ * Vector instructions that run through stubs: units enabled, memory operand, exceptions.
+ *
+ * SDM vol. 2 2.4 "Instruction Exception Specification" (legacy SSE and AVX), 2.8 "Exception Classifications of EVEX-Encoded instructions";
+ * vol. 1 11.5 "SSE, SSE2, and SSE3 Exceptions"; APM vol. 1 4.9 "SIMD Floating-Point Exceptions".
+ *
+ * Invariants: every access of an instruction has been checked, and an unmasked floating-point exception has been found, before a register or a
+ * byte of memory changes. The stub is given the guest's memory itself where the TLB allows the whole operand, else the bounce buffer.
+ */
+#include <string.h>
+
+#include "cpu/x86/check.h"
+#include "cpu/x86/vec.h"
+
+static always_inline void stub_call(struct x86_cpu *cpu, const struct insn *in, void *mem)
+{
+	((stub_fn *)(uintptr_t)in->stub)(cpu, mem);
+}
+
+static always_inline u32 host_mxcsr(void)
+{
+	u32 v;
+
+	__asm__ volatile("stmxcsr %0" : "=m"(v) : : "memory");
+	return v;
+}
+
+static always_inline void set_host_mxcsr(u32 v) { __asm__ volatile("ldmxcsr %0" : : "m"(v) : "memory"); }
+
+/* Runs with `mxcsr` in the host's unit and returns the exception flags. */
+static u32 run_with_mxcsr(struct x86_cpu *cpu, const struct insn *in, void *mem, u32 mxcsr)
+{
+	u32 flags;
+
+	set_host_mxcsr(mxcsr);
+	stub_call(cpu, in, mem);
+	flags = host_mxcsr() & MXCSR_FLAGS;
+	stub_clean_mxcsr();
+	return flags;
+}
+
+/*
+ * Any MXCSR that is not the reset one. The instruction runs with all exceptions masked; if an exception turns out to be unmasked, its
+ * destination is put back.
+ *
+ * Two facts of unmasked exceptions cannot be read from the masked run's flags. An unmasked underflow is raised by a tiny result that is exact, which
+ * masked sets no flag, except with FTZ (SDM vol. 1 4.9.1.5 "Numeric Underflow Exception (#U)", 11.5.2.5): a second run with FTZ tells.
+ * And when #I, #D or #Z is unmasked, #O, #U and #P are not looked for (SDM vol. 1 11.5.3 "Handling SIMD Floating-Point Exceptions").
+ */
+static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct insn *in, void *mem)
+{
+	const u32 pre = 7, underflow = 16, mxcsr = cpu->st.fpu.mxcsr, unmasked = ~mxcsr >> 7 & MXCSR_FLAGS;
+	u32 control = (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS, flags;
+	u64 oszapc = cpu->st.oszapc;
+	u8 old[64];
+
+	if (!unmasked) {
+		cpu->st.fpu.mxcsr |= run_with_mxcsr(cpu, in, mem, control);
+		return OUT_NEXT;
+	}
+	memcpy(old, VEC(cpu, in->dst), in->opsize);
+	if (unmasked & underflow) {
+		bool tiny = run_with_mxcsr(cpu, in, mem, control | MXCSR_FTZ) & underflow;
+
+		/* FTZ has no effect while underflow is unmasked. */
+		memcpy(VEC(cpu, in->dst), old, in->opsize);
+		flags = run_with_mxcsr(cpu, in, mem, control & ~MXCSR_FTZ);
+		if (tiny)
+			flags |= underflow;
+	} else {
+		flags = run_with_mxcsr(cpu, in, mem, control);
+	}
+	if (!(flags & unmasked)) {
+		cpu->st.fpu.mxcsr |= flags;
+		return OUT_NEXT;
+	}
+	if (flags & unmasked & pre)
+		flags &= pre;
+	memcpy(VEC(cpu, in->dst), old, in->opsize);
+	cpu->st.oszapc = oszapc;
+	cpu->st.fpu.mxcsr |= flags;
+	return x86_fault(cpu, cpu->st.cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+}
+
+static always_inline enum outcome must_check vec_run(struct x86_cpu *cpu, const struct insn *in, void *mem, bool fp)
+{
+	u32 mxcsr, flags;
+
+	if (!fp) {
+		stub_call(cpu, in, mem);
+		return OUT_NEXT;
+	}
+	mxcsr = cpu->st.fpu.mxcsr;
+	if (unlikely((mxcsr & ~MXCSR_FLAGS) != MXCSR_RESET))
+		return vec_run_fp_slow(cpu, in, mem);
+	stub_call(cpu, in, mem);
+	flags = host_mxcsr() & MXCSR_FLAGS;
+	if (unlikely(flags & ~mxcsr))
+		cpu->st.fpu.mxcsr = mxcsr | flags;
+	return OUT_NEXT;
+}
+
+static always_inline enum outcome must_check vec_align(struct x86_cpu *cpu, const struct insn *in, u64 la)
+{
+	if (unlikely(la & (in->msize - 1)))
+		return x86_fault(cpu, EXC_GP, 0);
+	return OUT_NEXT;
+}
+
+static always_inline enum outcome must_check vec_load_body(struct x86_cpu *cpu, const struct insn *in, bool fp, bool align)
+{
+	void *mem;
+	u64 la;
+
+	RUN(insn_la(cpu, in, in->msize, insn_acc(in), &la));
+	if (align)
+		RUN(vec_align(cpu, in, la));
+	mem = mem_look(cpu, la, in->msize, ACC_READ);
+	if (unlikely(!mem)) {
+		mem = cpu->stubs->bounce;
+		RUN(mem_read_slow(cpu, la, mem, in->msize, insn_acc(in)));
+	}
+	return vec_run(cpu, in, mem, fp);
+}
+
+static always_inline enum outcome must_check vec_store_body(struct x86_cpu *cpu, const struct insn *in, bool align)
+{
+	void *mem;
+	u64 la;
+
+	RUN(insn_la(cpu, in, in->msize, ACC_WRITE | insn_acc(in), &la));
+	if (align)
+		RUN(vec_align(cpu, in, la));
+	mem = mem_look(cpu, la, in->msize, ACC_WRITE);
+	if (likely(mem)) {
+		stub_call(cpu, in, mem);
+		return OUT_NEXT;
+	}
+	mem = cpu->stubs->bounce;
+	stub_call(cpu, in, mem);
+	return mem_write_slow(cpu, la, mem, in->msize, ACC_WRITE | insn_acc(in));
+}
+
+VEC_HANDLER(vec_reg, vec_run(cpu, in, NULL, false))
+VEC_HANDLER(vec_reg_fp, vec_run(cpu, in, NULL, true))
+VEC_HANDLER(vec_load, vec_load_body(cpu, in, false, false))
+VEC_HANDLER(vec_load_aligned, vec_load_body(cpu, in, false, true))
+VEC_HANDLER(vec_load_fp, vec_load_body(cpu, in, true, false))
+VEC_HANDLER(vec_load_aligned_fp, vec_load_body(cpu, in, true, true))
+VEC_HANDLER(vec_store, vec_store_body(cpu, in, false))
+VEC_HANDLER(vec_store_aligned, vec_store_body(cpu, in, true))
+
+/* Which elements of the memory operand are accessed. */
+static u64 vec_mask(const struct x86_cpu *cpu, const struct insn *in)
+{
+	unsigned es = 1u << (in->cc & VEC_MASK_SHIFT);
+	const u8 *m = (const u8 *)cpu + in->src;
+	u64 bits = 0;
+
+	if (in->cc & VEC_MASK_SIGN) {
+		for (unsigned i = 0; i < in->src2; i++)
+			bits |= (u64)(m[i * es + es - 1] >> 7) << i;
+	} else {
+		memcpy(&bits, m, 8);
+		bits &= MASK(in->src2);
+	}
+	if (in->cc & VEC_MASK_PACK)
+		bits = MASK(__builtin_popcountll(bits));
+	else if (in->cc & VEC_MASK_ANY)
+		bits = bits ? MASK(in->msize >> (in->cc & VEC_MASK_SHIFT)) : 0;
+	return bits;
+}
+
+enum vec_access { VEC_DO_READ, VEC_DO_PROBE, VEC_DO_WRITE };
+
+/* Reads, checks or writes the elements in `bits`, those that lie side by side in one piece. */
+static enum outcome must_check vec_elements(struct x86_cpu *cpu, const struct insn *in, u64 la, u64 bits, enum vec_access what)
+{
+	unsigned shift = in->cc & VEC_MASK_SHIFT, acc = insn_acc(in);
+	u8 *buf = cpu->stubs->bounce;
+
+	while (bits) {
+		unsigned first = __builtin_ctzll(bits), n = ~(bits >> first) ? (unsigned)__builtin_ctzll(~(bits >> first)) : 64;
+		unsigned off = first << shift, size = n << shift;
+		enum outcome o;
+
+		if (what == VEC_DO_READ)
+			o = mem_read_n(cpu, la + off, buf + off, size, acc);
+		else if (what == VEC_DO_PROBE)
+			o = mem_probe(cpu, la + off, size, acc | ACC_WRITE);
+		else
+			o = mem_write_n(cpu, la + off, buf + off, size, acc | ACC_WRITE);
+		if (o != OUT_NEXT)
+			return o;
+		bits &= ~(MASK(n) << first);
+	}
+	return OUT_NEXT;
+}
+
+/* All that is not frequent: MMX, masked memory operands, floating point to memory. */
+static enum outcome vec_general_body(struct x86_cpu *cpu, const struct insn *in)
+{
+	bool fp = in->aux & VEC_FP, store = in->aux & VEC_STORE, write_back = false;
+	unsigned acc = insn_acc(in) | (store ? ACC_WRITE : 0);
+	u64 la = 0, bits = MASK(in->msize >> (in->cc & VEC_MASK_SHIFT));
+	void *mem = NULL;
+
+	if ((in->aux & FPU_MMX) && x87_pending(&cpu->st.fpu))
+		return x87_raise(cpu);
+	if (in->flags & IN_MEM) {
+		RUN(insn_la(cpu, in, in->msize, acc, &la));
+		if (in->aux & VEC_ALIGN)
+			RUN(vec_align(cpu, in, la));
+		if (!(store && fp))
+			mem = mem_look(cpu, la, in->msize, acc);
+		if (!mem) {
+			if (in->cc > VEC_MASK_SHIFT)
+				bits = vec_mask(cpu, in);
+			mem = cpu->stubs->bounce;
+			if (!store)
+				memset(mem, 0, 64);
+			RUN(vec_elements(cpu, in, la, bits, store ? VEC_DO_PROBE : VEC_DO_READ));
+			write_back = store;
+		}
+	}
+	if (in->aux & FPU_MMX)
+		x87_enter_mmx(cpu);
+	RUN(vec_run(cpu, in, mem, fp));
+	return write_back ? vec_elements(cpu, in, la, bits, VEC_DO_WRITE) : OUT_NEXT;
+}
+VEC_HANDLER(vec_general, vec_general_body(cpu, in))
+
+static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_SSE2:
+	case ZYDIS_EXCEPTION_CLASS_SSE3:
+	case ZYDIS_EXCEPTION_CLASS_AVX2:
+	case ZYDIS_EXCEPTION_CLASS_AVX3:
+	case ZYDIS_EXCEPTION_CLASS_AVX11:
+	case ZYDIS_EXCEPTION_CLASS_E2:
+	case ZYDIS_EXCEPTION_CLASS_E2NF:
+	case ZYDIS_EXCEPTION_CLASS_E3:
+	case ZYDIS_EXCEPTION_CLASS_E3NF:
+	case ZYDIS_EXCEPTION_CLASS_E11:
+	case ZYDIS_EXCEPTION_CLASS_E11NF: return true;
+	default: break;
+	}
+	switch (zi->mnemonic) { /* to and from MMX registers: the decoder names no class */
+	case ZYDIS_MNEMONIC_CVTPI2PS:
+	case ZYDIS_MNEMONIC_CVTPS2PI:
+	case ZYDIS_MNEMONIC_CVTTPS2PI:
+	case ZYDIS_MNEMONIC_CVTPD2PI:
+	case ZYDIS_MNEMONIC_CVTTPD2PI: return true;
+	default: return false;
+	}
+}
+
+/* SDM vol. 2 tables 2-14 "Exception class type" and 2-42 "EVEX instruction exception classes". */
+static bool needs_alignment(const ZydisDecodedInstruction *zi, unsigned msize)
+{
+	switch (zi->meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_AVX1:
+	case ZYDIS_EXCEPTION_CLASS_E1:
+	case ZYDIS_EXCEPTION_CLASS_E1NF: return true;
+	default: break;
+	}
+	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || msize != 16)
+		return false;
+	switch (zi->mnemonic) {
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM: return false;
+	default: return true;
+	}
+}
+
+/* EVEX classes without fault suppression read the whole operand whatever the mask says. */
+static bool suppresses_faults(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_E1NF:
+	case ZYDIS_EXCEPTION_CLASS_E2NF:
+	case ZYDIS_EXCEPTION_CLASS_E3NF:
+	case ZYDIS_EXCEPTION_CLASS_E4NF:
+	case ZYDIS_EXCEPTION_CLASS_E5NF:
+	case ZYDIS_EXCEPTION_CLASS_E6NF:
+	case ZYDIS_EXCEPTION_CLASS_E9NF:
+	case ZYDIS_EXCEPTION_CLASS_E10NF:
+	case ZYDIS_EXCEPTION_CLASS_E11NF: return false;
+	default: return true;
+	}
+}
+
+static bool packs(ZydisMnemonic m)
+{
+	switch (m) {
+	case ZYDIS_MNEMONIC_VCOMPRESSPD:
+	case ZYDIS_MNEMONIC_VCOMPRESSPS:
+	case ZYDIS_MNEMONIC_VPCOMPRESSB:
+	case ZYDIS_MNEMONIC_VPCOMPRESSD:
+	case ZYDIS_MNEMONIC_VPCOMPRESSQ:
+	case ZYDIS_MNEMONIC_VPCOMPRESSW:
+	case ZYDIS_MNEMONIC_VEXPANDPD:
+	case ZYDIS_MNEMONIC_VEXPANDPS:
+	case ZYDIS_MNEMONIC_VPEXPANDB:
+	case ZYDIS_MNEMONIC_VPEXPANDD:
+	case ZYDIS_MNEMONIC_VPEXPANDQ:
+	case ZYDIS_MNEMONIC_VPEXPANDW: return true;
+	default: return false;
+	}
+}
+
+static bool is_vmaskmov(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_VMASKMOVPS || m == ZYDIS_MNEMONIC_VMASKMOVPD || m == ZYDIS_MNEMONIC_VPMASKMOVD || m == ZYDIS_MNEMONIC_VPMASKMOVQ;
+}
+
+/* Says in the insn which elements of memory operand `m` a mask guards. */
+static void bind_mask(struct bind *b, unsigned m)
+{
+	const ZydisDecodedOperand *o = &b->op[m], *other = NULL;
+	struct insn *in = b->in;
+	unsigned k = 0;
+
+	if (o->element_size < 8)
+		return;
+	if (is_vmaskmov(b->zi->mnemonic)) {
+		in->cc = __builtin_ctz(o->element_size / 8) | VEC_MASK_EACH | VEC_MASK_SIGN;
+		in->src = vec_off(ZydisRegisterGetId(b->op[1].reg.value));
+		in->src2 = in->msize * 8 / o->element_size;
+		return;
+	}
+	if (b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		return;
+	for (unsigned i = 0; i < b->zi->operand_count_visible; i++) {
+		if (b->op[i].encoding == ZYDIS_OPERAND_ENCODING_MASK)
+			k = ZydisRegisterGetId(b->op[i].reg.value);
+		else if (i != m && op_is_reg(&b->op[i]) && !other)
+			other = &b->op[i];
+	}
+	if (!k || !other || !suppresses_faults(b->zi))
+		return;
+	in->src = CPU_OFF(st.fpu.k[0]) + 8 * k;
+	in->cc = __builtin_ctz(o->element_size / 8);
+	if (packs(b->zi->mnemonic)) {
+		in->cc |= VEC_MASK_PACK;
+		in->src2 = o->element_count;
+	} else if (o->element_count == 1 && b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID) {
+		in->cc |= VEC_MASK_EACH; /* scalar */
+		in->src2 = 1;
+	} else if (o->element_count == other->element_count || ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK) {
+		in->cc |= b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID ? VEC_MASK_EACH : VEC_MASK_ANY;
+		in->src2 = o->element_count;
+	} else {
+		in->cc |= VEC_MASK_ANY;
+		in->src2 = other->element_count;
+	}
+	if (in->cc & VEC_MASK_ANY && ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK)
+		in->src2 = b->zi->avx.vector_length / o->element_size;
+}
+
+unsigned vector_kinds(const struct bind *b)
+{
+	unsigned kinds = 0;
+
+	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || b->zi->meta.isa_ext == ZYDIS_ISA_EXT_AVX512VEX)
+		return FPU_EVEX;
+	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return FPU_AVX;
+	for (unsigned i = 0; i < b->zi->operand_count; i++) {
+		if (!op_is_reg(&b->op[i]))
+			continue;
+		if (ZydisRegisterGetClass(b->op[i].reg.value) == ZYDIS_REGCLASS_MMX)
+			kinds |= FPU_MMX;
+		else if (ZydisRegisterGetClass(b->op[i].reg.value) == ZYDIS_REGCLASS_XMM)
+			kinds |= FPU_SSE;
+	}
+	return kinds ? kinds : FPU_SSE;
+}
+
+/* The written register's place and size, for putting it back. */
+static void bind_destination(struct bind *b)
+{
+	const ZydisDecodedOperand *o = &b->op[0];
+	struct insn *in = b->in;
+	unsigned n;
+
+	in->opsize = 0;
+	if (!op_is_reg(o) || !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+		return;
+	n = ZydisRegisterGetId(o->reg.value);
+	switch (ZydisRegisterGetClass(o->reg.value)) {
+	case ZYDIS_REGCLASS_XMM:
+	case ZYDIS_REGCLASS_YMM:
+	case ZYDIS_REGCLASS_ZMM:
+		in->dst = vec_off(n);
+		in->opsize = 64;
+		break;
+	case ZYDIS_REGCLASS_MMX:
+		in->dst = CPU_OFF(st.fpu.st[0]) + 16 * n;
+		in->opsize = 16;
+		break;
+	case ZYDIS_REGCLASS_MASK:
+		in->dst = CPU_OFF(st.fpu.k[0]) + 8 * n;
+		in->opsize = 8;
+		break;
+	default: /* general register: decode.c has set dst */
+		in->opsize = 8;
+	}
+}
+
+static insn_fn *vec_handler(const struct insn *in)
+{
+	bool fp = in->aux & VEC_FP, align = in->aux & VEC_ALIGN;
+
+	if ((in->aux & FPU_MMX) || in->cc || (fp && in->aux & VEC_STORE))
+		return vec_general;
+	if (!(in->flags & IN_MEM))
+		return fp ? vec_reg_fp : vec_reg;
+	if (in->aux & VEC_STORE)
+		return align ? vec_store_aligned : vec_store;
+	if (fp)
+		return align ? vec_load_aligned_fp : vec_load_fp;
+	return align ? vec_load_aligned : vec_load;
+}
+
+bool bind_vector(struct bind *b)
+{
+	struct insn *in = b->in;
+	bool full;
+
+	if (b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && (b->mode & (MODE_PE | MODE_V86)) != MODE_PE) {
+		in->fn = check_invalid;
+		return true;
+	}
+	in->aux = vector_kinds(b);
+	if (bind_vector_move(b))
+		return true;
+	for (unsigned i = 0; i < b->zi->operand_count; i++) {
+		const ZydisDecodedOperand *o = &b->op[i];
+
+		if (!op_is_mem(o))
+			continue;
+		if (o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN || o->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+			return bind_vector_scatter_gather(b);
+		if (in->msize == 0 || in->msize > 64)
+			return false;
+		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			in->aux |= VEC_STORE;
+		if (needs_alignment(b->zi, in->msize))
+			in->aux |= VEC_ALIGN;
+		bind_mask(b, i);
+	}
+	if (uses_mxcsr(b->zi))
+		in->aux |= VEC_FP;
+	bind_destination(b);
+	in->stub = stub_find(b, &full);
+	in->fn = in->stub ? vec_handler(in) : stub_retry;
+	return in->stub || full;
+}
