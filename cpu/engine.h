@@ -14,4 +14,7 @@ struct soft_options {
 int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, const struct soft_options *o, struct vcpu **out,
 		  struct err *e);
 
+/* The vCPU's time stamp counter now, without the offset of a nested guest: what its local APIC's deadline timer goes by. Any thread. */
+u64 soft_vcpu_tsc(struct vcpu *v);
+
 #endif

@@ -1,0 +1,410 @@
+/*
+ * Building a machine, running it, taking it apart (machine.h).
+ *
+ * Threads: one a vCPU, the event loop's (host/loop.h), and the caller of machine_run, which sleeps until vm_stop tells it (on_stop)
+ * or the time is up. `wait_lock` guards nothing but that sleep; it is taken inside vm->lock at times, never the other way round.
+ */
+#include "machine/machine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86/model.h"
+#include "arch/x86/state.h"
+#include "cpu/engine.h"
+#include "host/loop.h"
+#include "kvm/kvm.h"
+#include "machine/acpi.h"
+#include "machine/bzimage.h"
+#include "machine/dump.h"
+#include "machine/firmware.h"
+#include "machine/input.h"
+#include "machine/map.h"
+#include "machine/pc.h"
+
+struct runner {
+	struct machine *m;
+	unsigned index;
+	pthread_t thread;
+	bool started;
+	struct err err;
+};
+
+struct machine {
+	struct vm vm;
+	bool vm_made;
+	enum machine_accel accel;
+	struct x86_model model;
+	unsigned phys_bits;
+	struct kvm_vm *kvm;
+	struct pc pc;
+	struct input serial, channel;
+	u64 timeout_ms;
+	struct runner runner[VM_VCPUS];
+	pthread_mutex_t wait_lock;
+	pthread_cond_t wait;
+	bool stopped;
+	struct err why; /* of the first vCPU that could not go on; under wait_lock */
+};
+
+/* ---- making ---- */
+
+static int check_config(const struct machine_config *cfg, struct err *e)
+{
+	if (cfg->vcpus != 1)
+		return err_set(e, EINVAL, "a machine has 1 processor for now, not %u", cfg->vcpus);
+	if (cfg->memory % RAM_PAGE || cfg->memory < MAP_MIN_RAM)
+		return err_set(e, EINVAL, "%" PRIu64 " bytes of memory: it must be whole pages, 2 MiB or more", cfg->memory);
+	return 0;
+}
+
+static int add_ram(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	int rc = ram_add(&m->vm.ram, 0, map_low(cfg->memory), false, e);
+
+	if (!rc && map_high(cfg->memory))
+		rc = ram_add(&m->vm.ram, MAP_4G, map_high(cfg->memory), false, e);
+	return rc;
+}
+
+static bool own_model(const struct machine_config *cfg)
+{
+	return cfg->accel == ACCEL_SOFT || (cfg->cpu && strcmp(cfg->cpu, "host"));
+}
+
+static int choose_model(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	int rc = 0;
+
+	if (own_model(cfg))
+		rc = x86_model_parse(cfg->cpu ? cfg->cpu : "host", &m->model, e);
+	m->phys_bits = cfg->accel == ACCEL_SOFT ? m->model.phys_bits : firmware_host_phys_bits();
+	return rc;
+}
+
+static u64 guest_tsc(void *ctx, unsigned index)
+{
+	struct machine *m = ctx;
+
+	return soft_vcpu_tsc(m->vm.vcpu[index]);
+}
+
+static int make_board(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	struct pc_config pc = {
+		.vcpus = cfg->vcpus,
+		.memory = cfg->memory,
+		.lapic = {
+			.tsc = {guest_tsc, m, m->model.tsc_khz * 1000ull},
+			.allow_x2apic = x86_has(&m->model, X86F_X2APIC),
+			.phys_bits = m->phys_bits,
+		},
+		.serial = cfg->serial,
+		.channel_name = cfg->channel_name,
+		.channel = cfg->channel,
+		.testdev = cfg->testdev,
+	};
+	int rc;
+
+	if (m->kvm) {
+		pc.irqchip_set = kvm_irq_set;
+		pc.irqchip = m->kvm;
+	}
+	rc = pc_init(&m->pc, &m->vm, &pc, e);
+	if (rc)
+		return rc;
+	pc_firmware(&m->pc);
+	input_init(&m->serial, uart_source(&m->pc.uart));
+	uart_on_room(&m->pc.uart, input_room, &m->serial);
+	if (cfg->channel_name) {
+		input_init(&m->channel, virtio_console_source(&m->pc.console));
+		virtio_console_on_room(&m->pc.console, input_room, &m->channel);
+	}
+	return 0;
+}
+
+static int make_vcpus(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	const struct soft_options soft = {.drop_every = cfg->drop_every};
+
+	for (unsigned i = 0; i < cfg->vcpus; i++) {
+		int rc = m->kvm ? kvm_vcpu_new(m->kvm, i, own_model(cfg) ? &m->model : NULL, &m->vm.vcpu[i], e)
+				: soft_vcpu_new(&m->vm, i, &m->model, &soft, &m->vm.vcpu[i], e);
+
+		if (rc)
+			return rc;
+		m->vm.nvcpus = i + 1;
+	}
+	return 0;
+}
+
+static int load_kernel(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	const struct acpi_config acpi = {.vcpus = cfg->vcpus, .irq0_gsi = pc_irq0_gsi(&m->pc)};
+	struct vcpu *boot = m->vm.vcpu[0];
+	struct boot_entry entry;
+	struct bzimage image;
+	struct x86_state *st;
+	int rc = bzimage_parse(&cfg->kernel, &image, e);
+	struct boot_args args = {
+		.image = &image,
+		.initrd = cfg->initrd,
+		.cmdline = cfg->cmdline ? cfg->cmdline : "",
+		.memory = cfg->memory,
+	};
+
+	if (rc)
+		return rc;
+	args.rsdp = acpi_build(&m->vm.ram, &acpi);
+	rc = bzimage_load(&m->vm.ram, &args, &entry, e);
+	if (rc)
+		return rc;
+	st = malloc(sizeof(*st));
+	if (!st)
+		return err_set(e, ENOMEM, "no memory for a processor's state");
+	boot->ops->get_state(boot, st);
+	bzimage_state(st, &entry);
+	firmware_set_mtrrs(st, m->phys_bits);
+	rc = boot->ops->set_state(boot, st, e);
+	free(st);
+	return rc;
+}
+
+static void on_stop(void *ctx)
+{
+	struct machine *m = ctx;
+
+	pthread_mutex_lock(&m->wait_lock);
+	m->stopped = true;
+	pthread_cond_signal(&m->wait);
+	pthread_mutex_unlock(&m->wait_lock);
+}
+
+static int build(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	int rc = check_config(cfg, e);
+
+	if (!rc)
+		rc = vm_init(&m->vm, cfg->log, clock_host(), e);
+	if (rc)
+		return rc;
+	m->vm_made = true;
+	m->vm.on_stop = on_stop;
+	m->vm.on_stop_ctx = m;
+	rc = choose_model(m, cfg, e);
+	if (!rc)
+		rc = add_ram(m, cfg, e);
+	if (!rc && cfg->accel == ACCEL_KVM)
+		rc = kvm_vm_new(&m->vm, &m->kvm, e);
+	if (!rc)
+		rc = make_board(m, cfg, e);
+	if (!rc)
+		rc = make_vcpus(m, cfg, e);
+	if (!rc)
+		rc = load_kernel(m, cfg, e);
+	return rc;
+}
+
+int machine_new(const struct machine_config *cfg, struct machine **out, struct err *e)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	pthread_condattr_t attr;
+	int rc;
+
+	if (!m)
+		return err_set(e, ENOMEM, "no memory for a machine");
+	m->accel = cfg->accel;
+	m->timeout_ms = cfg->timeout_ms;
+	pthread_mutex_init(&m->wait_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&m->wait, &attr);
+	pthread_condattr_destroy(&attr);
+	rc = build(m, cfg, e);
+	if (rc) {
+		machine_free(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+void machine_free(struct machine *m)
+{
+	if (!m)
+		return;
+	if (m->vm_made) {
+		/* vCPUs first, then KVM's VM, then the RAM that it maps. */
+		for (unsigned i = 0; i < m->vm.nvcpus; i++) {
+			m->vm.vcpu[i]->ops->destroy(m->vm.vcpu[i]);
+			m->vm.vcpu[i] = NULL;
+		}
+		m->vm.nvcpus = 0;
+		if (m->kvm)
+			kvm_vm_free(m->kvm);
+		vm_destroy(&m->vm);
+	}
+	input_destroy(&m->serial);
+	input_destroy(&m->channel);
+	pthread_cond_destroy(&m->wait);
+	pthread_mutex_destroy(&m->wait_lock);
+	free(m);
+}
+
+/* ---- running ---- */
+
+static void keep_reason(struct machine *m, const struct err *why)
+{
+	pthread_mutex_lock(&m->wait_lock);
+	if (!m->why.code)
+		m->why = *why;
+	pthread_mutex_unlock(&m->wait_lock);
+}
+
+static void triple_fault(struct machine *m, struct vcpu *v, struct err *why)
+{
+	struct x86_state *st = malloc(sizeof(*st));
+
+	err_set(why, EIO, "vCPU %u shut down (triple fault)", v->index);
+	if (st) {
+		v->ops->get_state(v, st);
+		err_set(why, EIO, "vCPU %u shut down (triple fault) at rip %#" PRIx64, v->index, st->rip);
+		dump_state(&m->vm, v->index, st, m->phys_bits);
+		free(st);
+	}
+	keep_reason(m, why);
+	vm_stop(&m->vm, VM_TRIPLE_FAULT, 0);
+}
+
+static void *run_vcpu(void *arg)
+{
+	struct runner *r = arg;
+	struct machine *m = r->m;
+	struct vcpu *v = m->vm.vcpu[r->index];
+
+	switch (v->ops->run(v, &r->err)) {
+	case RUN_STOPPED:
+		/* By vm_stop, or by a limit of its own. */
+		vm_stop(&m->vm, VM_USER, 0);
+		break;
+	case RUN_TRIPLE_FAULT:
+		triple_fault(m, v, &r->err);
+		break;
+	case RUN_ERROR:
+		if (!r->err.code)
+			err_set(&r->err, EIO, "vCPU %u cannot go on", r->index);
+		keep_reason(m, &r->err);
+		vm_stop(&m->vm, VM_ERROR, 0);
+		break;
+	}
+	return NULL;
+}
+
+static int start_vcpus(struct machine *m, struct err *e)
+{
+	for (unsigned i = 0; i < m->vm.nvcpus; i++) {
+		struct runner *r = &m->runner[i];
+		int rc;
+
+		r->m = m;
+		r->index = i;
+		rc = pthread_create(&r->thread, NULL, run_vcpu, r);
+		if (rc)
+			return err_set(e, rc, "no thread for vCPU %u: %s", i, strerror(rc));
+		r->started = true;
+	}
+	return 0;
+}
+
+static void wait_stopped(struct machine *m)
+{
+	u64 end = m->vm.clock->now(m->vm.clock) + m->timeout_ms * 1000000;
+	struct timespec until = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+	bool late = false;
+
+	pthread_mutex_lock(&m->wait_lock);
+	while (!m->stopped && !late) {
+		if (m->timeout_ms)
+			late = pthread_cond_timedwait(&m->wait, &m->wait_lock, &until) == ETIMEDOUT;
+		else
+			pthread_cond_wait(&m->wait, &m->wait_lock);
+	}
+	pthread_mutex_unlock(&m->wait_lock);
+	if (late)
+		vm_stop(&m->vm, VM_TIMEOUT, 0);
+}
+
+static void join_vcpus(struct machine *m)
+{
+	for (unsigned i = 0; i < m->vm.nvcpus; i++) {
+		if (m->runner[i].started)
+			pthread_join(m->runner[i].thread, NULL);
+		m->runner[i].started = false;
+	}
+}
+
+enum vm_stop machine_run(struct machine *m, struct err *e)
+{
+	struct host_loop *loop = NULL;
+	struct err why = {0};
+	enum vm_stop stop;
+
+	if (host_loop_start(&m->vm, &loop, &why) || start_vcpus(m, &why)) {
+		keep_reason(m, &why);
+		vm_stop(&m->vm, VM_ERROR, 0);
+	} else {
+		wait_stopped(m);
+	}
+	join_vcpus(m);
+	if (loop)
+		host_loop_stop(loop);
+	vm_lock(&m->vm);
+	uart_flush(&m->pc.uart);
+	vm_unlock(&m->vm);
+	stop = (enum vm_stop)atomic_load(&m->vm.stop);
+	if (e && (stop == VM_ERROR || stop == VM_TRIPLE_FAULT))
+		*e = m->why;
+	return stop;
+}
+
+void machine_stop(struct machine *m, enum vm_stop why)
+{
+	vm_stop(&m->vm, why, 0);
+}
+
+struct vm *machine_vm(struct machine *m)
+{
+	return &m->vm;
+}
+
+static void add_input(struct machine *m, struct input *in, const void *buf, size_t n)
+{
+	vm_lock(&m->vm);
+	if (!input_add(in, buf, n))
+		log_warn(m->vm.log, "%zu bytes of input are lost: nobody takes them", n);
+	vm_unlock(&m->vm);
+}
+
+void machine_serial_input(struct machine *m, const void *buf, size_t n)
+{
+	add_input(m, &m->serial, buf, n);
+}
+
+void machine_channel_input(struct machine *m, const void *buf, size_t n)
+{
+	add_input(m, &m->channel, buf, n);
+}
+
+u64 machine_exits(struct machine *m)
+{
+	u64 sum = 0;
+
+	if (m->kvm)
+		return kvm_exits(m->kvm);
+	for (unsigned i = 0; i < m->vm.nvcpus; i++)
+		sum += m->vm.vcpu[i]->ops->counters(m->vm.vcpu[i])->exits;
+	return sum;
+}

@@ -1,0 +1,211 @@
+/*
+ * The wiring of the board (pc.h).
+ *
+ * An interrupt output drives a GSI: 0 to 15 are the ISA IRQs, wired to the 8259 pair and to the IOAPIC's input of the same number, but IRQ 0,
+ * which goes to input 2; 16 to 19 are PCI's INTx, on the IOAPIC only. No two chips share an input: INTx is combined inside the PCI bus.
+ */
+#include "machine/pc.h"
+
+#include <linux/pci_regs.h>
+#include <string.h>
+
+#include "machine/map.h"
+
+#define NO_IRQ 0xffu
+#define SLOT_CONSOLE 1u
+
+static struct irq_line gsi_line(struct pc *pc, unsigned gsi);
+
+/* ---- what chips ask of the machine ---- */
+
+static void on_poweroff(void *vm) { vm_stop(vm, VM_POWEROFF, 0); }
+static void on_reset(void *vm) { vm_stop(vm, VM_RESET, 0); }
+static void on_debug_exit(void *vm, u32 code) { vm_stop(vm, VM_DEBUG_EXIT, (int)code); }
+static u8 reset_read(void *pm) { return pm_reset_read(pm); }
+static void reset_write(void *pm, u8 value) { pm_reset_write(pm, value); }
+
+/* ---- making each chip; `line` is the input that its row names ---- */
+
+static void init_lapic(struct pc *pc, struct irq_line line)
+{
+	lapic_bus_init(&pc->lapic, pc->vm, pc->cfg.vcpus, &pc->cfg.lapic);
+	pc->lapic.extint_ack = pic_ack;
+	pc->lapic.extint_ctx = &pc->pic;
+	pc->lapic.eoi = ioapic_eoi;
+	pc->lapic.eoi_ctx = &pc->ioapic;
+	pc->vm->apic_ops = &lapic_ops;
+	for (unsigned i = 0; i < pc->cfg.vcpus; i++)
+		pc->vm->apic[i] = &pc->lapic.apic[i];
+	pc->vm->msi = lapic_bus_msi(&pc->lapic);
+}
+
+static void init_ioapic(struct pc *pc, struct irq_line line) { ioapic_init(&pc->ioapic, &pc->lapic); }
+static void init_pic(struct pc *pc, struct irq_line line) { pic_init(&pc->pic, lapic_bus_extint(&pc->lapic)); }
+static void init_pit(struct pc *pc, struct irq_line line) { pit_init(&pc->pit, &pc->vm->timers, line); }
+
+static void init_rtc(struct pc *pc, struct irq_line line)
+{
+	rtc_init(&pc->rtc, &pc->vm->timers, line, map_low(pc->cfg.memory), map_high(pc->cfg.memory));
+}
+
+static void init_pm(struct pc *pc, struct irq_line line)
+{
+	const struct pm_host host = {on_poweroff, on_reset, pc->vm};
+
+	pm_init(&pc->pm, &pc->vm->timers, line, &host);
+}
+
+static void init_i8042(struct pc *pc, struct irq_line line)
+{
+	i8042_init(&pc->i8042, line, gsi_line(pc, 12), on_reset, pc->vm);
+}
+
+static void init_uart(struct pc *pc, struct irq_line line) { uart_init(&pc->uart, &pc->vm->timers, line, pc->cfg.serial); }
+static void init_debug_exit(struct pc *pc, struct irq_line line) { debug_exit_init(&pc->debug_exit, on_debug_exit, pc->vm); }
+
+static void init_pci(struct pc *pc, struct irq_line line)
+{
+	const struct irq_line intx[PCI_INTX] = {gsi_line(pc, 16), gsi_line(pc, 17), gsi_line(pc, 18), gsi_line(pc, 19)};
+
+	pci_bus_init(&pc->pci, pc->vm, intx);
+	pc->pci.reset_read = reset_read;
+	pc->pci.reset_write = reset_write;
+	pc->pci.reset_ctx = &pc->pm;
+}
+
+static void init_bridge(struct pc *pc, struct irq_line line)
+{
+	pci_bridge_init(&pc->bridge);
+	pci_attach(&pc->pci, &pc->bridge, 0);
+}
+
+static void init_console(struct pc *pc, struct irq_line line)
+{
+	virtio_console_init(&pc->console, pc->vm, pc->cfg.channel_name, pc->cfg.channel);
+	pci_attach(&pc->pci, &pc->console.pci.pci, SLOT_CONSOLE);
+}
+
+/* ---- the table ---- */
+
+enum when { ALWAYS, OWN_IRQCHIP, WITH_CHANNEL, WITH_TESTDEV };
+enum space { PORT = 1, MMIO };
+
+struct chip {
+	const struct device_class *class;
+	size_t at; /* in struct pc */
+	enum when when;
+	u8 gsi;
+	void (*init)(struct pc *pc, struct irq_line line);
+	struct {
+		enum space space;
+		u64 base, size;
+		const struct bus_ops *ops;
+	} range[3];
+};
+
+#define AT(member) offsetof(struct pc, member)
+
+/* In the order of making: a chip may use those above it. */
+static const struct chip chips[] = {
+	{&lapic_class, AT(lapic.apic[0]), OWN_IRQCHIP, NO_IRQ, init_lapic, {{MMIO, LAPIC_BASE, LAPIC_SIZE, &lapic_mmio_ops}}},
+	{&ioapic_class, AT(ioapic), OWN_IRQCHIP, NO_IRQ, init_ioapic, {{MMIO, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops}}},
+	{&pic_class, AT(pic), OWN_IRQCHIP, NO_IRQ, init_pic,
+	 {{PORT, 0x20, 2, &pic_master_ops}, {PORT, 0xa0, 2, &pic_slave_ops}, {PORT, 0x4d0, 2, &pic_elcr_ops}}},
+	{&pit_class, AT(pit), OWN_IRQCHIP, 0, init_pit, {{PORT, 0x40, 4, &pit_ops}, {PORT, 0x61, 1, &pit_speaker_ops}}},
+	{&rtc_class, AT(rtc), ALWAYS, 8, init_rtc, {{PORT, 0x70, 2, &rtc_ops}}},
+	{&pm_class, AT(pm), ALWAYS, 9, init_pm, {{PORT, PM_BASE, PM_SIZE, &pm_ops}}},
+	{&i8042_class, AT(i8042), ALWAYS, 1, init_i8042,
+	 {{PORT, 0x60, 1, &i8042_data_ops}, {PORT, 0x64, 1, &i8042_command_ops}, {PORT, 0x92, 1, &i8042_port92_ops}}},
+	{&uart_class, AT(uart), ALWAYS, 4, init_uart, {{PORT, 0x3f8, 8, &uart_ops}}},
+	{&pci_bus_class, AT(pci), ALWAYS, NO_IRQ, init_pci,
+	 {{PORT, 0xcf8, 8, &pci_port_ops}, {MMIO, MAP_ECAM, PCI_ECAM_SIZE, &pci_ecam_ops}}},
+	{&pci_bridge_class, AT(bridge), ALWAYS, NO_IRQ, init_bridge, {{0}}},
+	{&virtio_console_class, AT(console), WITH_CHANNEL, NO_IRQ, init_console, {{0}}},
+	{&debug_exit_class, AT(debug_exit), WITH_TESTDEV, NO_IRQ, init_debug_exit, {{PORT, 0xf4, 4, &debug_exit_ops}}},
+};
+
+static bool present(const struct pc *pc, const struct chip *c)
+{
+	switch (c->when) {
+	case OWN_IRQCHIP: return !pc->cfg.irqchip_set;
+	case WITH_CHANNEL: return pc->cfg.channel_name;
+	case WITH_TESTDEV: return pc->cfg.testdev;
+	case ALWAYS: break;
+	}
+	return true;
+}
+
+static void board_gsi_set(void *ctx, unsigned gsi, bool level)
+{
+	struct pc *pc = ctx;
+
+	if (gsi < 16)
+		pic_set(&pc->pic, gsi, level);
+	ioapic_set(&pc->ioapic, gsi ? gsi : 2, level);
+}
+
+static struct irq_line gsi_line(struct pc *pc, unsigned gsi)
+{
+	if (gsi == NO_IRQ)
+		return (struct irq_line){0};
+	if (pc->cfg.irqchip_set)
+		return (struct irq_line){pc->cfg.irqchip_set, pc->cfg.irqchip, gsi};
+	return (struct irq_line){board_gsi_set, pc, gsi};
+}
+
+unsigned pc_irq0_gsi(const struct pc *pc)
+{
+	return 2;
+}
+
+static int add_ranges(struct pc *pc, const struct chip *c, struct err *e)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(c->range) && c->range[i].space; i++) {
+		struct bus *bus = c->range[i].space == PORT ? &pc->vm->ports : &pc->vm->mmio;
+		int rc = bus_add(bus, c->range[i].base, c->range[i].size, c->range[i].ops, (char *)pc + c->at, c->class->name, e);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct err *e)
+{
+	memset(pc, 0, sizeof(*pc));
+	pc->vm = vm;
+	pc->cfg = *cfg;
+	for (unsigned i = 0; i < ARRAY_SIZE(chips); i++) {
+		const struct chip *c = &chips[i];
+		int rc;
+
+		if (!present(pc, c))
+			continue;
+		c->init(pc, gsi_line(pc, c->gsi));
+		rc = add_ranges(pc, c, e);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+void pc_firmware(struct pc *pc)
+{
+	u64 next = MAP_PCI;
+
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_device *d = pc->pci.slot[slot];
+
+		for (unsigned i = 0; d && i < PCI_BARS; i++) {
+			if (!d->bar[i].size || d->bar[i].type & PCI_BAR_IO)
+				continue;
+			next = ALIGN_UP(next, d->bar[i].size);
+			pci_bar_assign(d, i, next);
+			next += d->bar[i].size;
+			pci_command_set(d, PCI_COMMAND_MEMORY);
+		}
+		if (d && d->s.config[PCI_INTERRUPT_PIN])
+			d->s.config[PCI_INTERRUPT_LINE] =
+				(u8)(16 + pci_intx_wire(slot, d->s.config[PCI_INTERRUPT_PIN]));
+	}
+}

@@ -1,0 +1,60 @@
+/*
+ * The chips of the board and their wires. The table in pc.c is the whole wiring: what each chip is, which engine brings it, where it
+ * answers, which interrupt input it drives.
+ *
+ * With the KVM engine, the local APICs, the IOAPIC, the 8259 pair and the 8254 are KVM's own; all else is the same chips on the same wires.
+ */
+#ifndef MACHINE_PC_H
+#define MACHINE_PC_H
+
+#include "core/chardev.h"
+#include "dev/debug_exit.h"
+#include "dev/i8042.h"
+#include "dev/ioapic.h"
+#include "dev/lapic.h"
+#include "dev/pci.h"
+#include "dev/pic.h"
+#include "dev/pit.h"
+#include "dev/pm.h"
+#include "dev/rtc.h"
+#include "dev/uart.h"
+#include "dev/virtio_console.h"
+
+struct pc_config {
+	unsigned vcpus;
+	u64 memory;
+	/* Where interrupt inputs are: the engine's controllers, or NULL for those of the board. */
+	void (*irqchip_set)(void *irqchip, unsigned gsi, bool level);
+	void *irqchip;
+	struct lapic_config lapic; /* for the board's own */
+	struct char_sink serial;
+	const char *channel_name; /* NULL: no console device */
+	struct char_sink channel;
+	bool testdev;
+};
+
+struct pc {
+	struct vm *vm;
+	struct pc_config cfg;
+	struct lapic_bus lapic;
+	struct ioapic ioapic;
+	struct pic pic;
+	struct pit pit;
+	struct rtc rtc;
+	struct pm pm;
+	struct i8042 i8042;
+	struct uart uart;
+	struct debug_exit debug_exit;
+	struct pci_bus pci;
+	struct pci_device bridge;
+	struct virtio_console console;
+};
+
+/* Puts all chips on vm's buses; vm->apic_ops, vm->apic[] and vm->msi are set when the interrupt controllers are the board's. RAM is there. */
+int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct err *e);
+/* What firmware does before an operating system starts: gives PCI functions their addresses. */
+void pc_firmware(struct pc *pc);
+/* IOAPIC input that ISA IRQ 0 arrives at. */
+unsigned pc_irq0_gsi(const struct pc *pc);
+
+#endif
