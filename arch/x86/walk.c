@@ -233,8 +233,7 @@ static always_inline enum step walk_tables(const struct xlate *x, struct walk_me
 		return fault(x, w, a, PF_P | (pk_denies & a.want ? PF_PK : 0)), STEP_FAULT;
 	w->gpa = base | (la & MASK(shift));
 	w->pa = w->gpa;
-	w->page_bits = shift;
-	w->large = shift > 12;
+	w->page_bits = w->guest_bits = shift;
 	w->global = !!(e & PTE_G);
 	w->perm = perm & ~pk_denies;
 	if (a.want != WALK_W && !(e & PTE_D))
@@ -260,7 +259,8 @@ static bool walk_untranslated(const struct xlate *x, struct walk_mem *m, u64 la,
 	w->gpa = w->pa = la;
 	w->perm = WALK_R | WALK_W | WALK_X;
 	w->page_bits = 30;
-	w->large = w->global = 0;
+	w->guest_bits = 12;
+	w->global = 0;
 	if (!x->next)
 		return true;
 	if (!next_stage(x, m, la, a.want, false, &sub, w))

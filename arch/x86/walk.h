@@ -76,7 +76,7 @@ struct walk {
 	u64 gpa;      /* what the first stage gave */
 	u8 perm;      /* WALK_*: what accesses of this privilege may do without another walk (W only when dirty flags are set) */
 	u8 page_bits; /* log2 of the smallest page of all stages */
-	u8 large;     /* the first stage's page is above 4 KiB */
+	u8 guest_bits; /* log2 of the first stage's page */
 	u8 global;    /* the first stage's leaf has G set (CR4.PGE is the caller's to judge) */
 	/* Of a fault: */
 	u8 stage;     /* 0: the first stage, a #PF; 1: the next, a nested page fault; … */

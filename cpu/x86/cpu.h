@@ -139,7 +139,8 @@ struct x86_cache {
 	u32 fpu_block;       /* not 0: an x87/SSE/AVX instruction must take the slow check (CR0.TS/EM, CR4.OSFXSR, XCR0) */
 	u16 space;           /* TLB tag of data accesses at the present CPL (tlb.h) */
 	u16 fetch_space;     /* and of instruction fetches */
-	u32 space_mix;       /* spreads spaces over the TLB's index */
+	u16 system_space;    /* and of implicit supervisor accesses at any CPL (ACC_SYSTEM) */
+	u64 watch;           /* not 0: DR7 has data breakpoints on (a hash of them) */
 	_Atomic u32 attention; /* enum attention: raw */
 	u32 att_mask;        /* which of them matter now (IF, GIF, shadow) */
 	const struct insn *in; /* where the block was left */

@@ -26,8 +26,9 @@ static always_inline struct tlb_entry *tlb_slot(struct x86_cpu *cpu, u64 la, u32
 /* Host address for [la, la + size) if the TLB allows it at once, else NULL. */
 static always_inline void *mem_look(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
 {
-	struct tlb_entry *e = tlb_slot(cpu, la, cpu->c.space);
-	u64 tag = ((la + size - 1) & ~0xfffull) | cpu->c.space;
+	u32 space = acc & ACC_SYSTEM ? cpu->c.system_space : cpu->c.space;
+	struct tlb_entry *e = tlb_slot(cpu, la, space);
+	u64 tag = ((la + size - 1) & ~0xfffull) | space;
 
 	if (likely(tag == (acc & ACC_WRITE ? e->write : e->read)))
 		return (void *)(la + e->addend);
@@ -40,7 +41,7 @@ enum outcome mem_write_slow(struct x86_cpu *cpu, u64 la, const void *buf, unsign
 #define MEM_ACCESSORS(bits)                                                                                       \
 	static always_inline enum outcome must_check mem_read##bits(struct x86_cpu *cpu, u64 la, u##bits *v, unsigned acc) \
 	{                                                                                                         \
-		void *p = mem_look(cpu, la, bits / 8, ACC_READ);                                                  \
+		void *p = mem_look(cpu, la, bits / 8, acc & ACC_SYSTEM);                                                  \
                                                                                                                   \
 		if (likely(p)) {                                                                                  \
 			memcpy(v, p, bits / 8);                                                                   \
@@ -50,7 +51,7 @@ enum outcome mem_write_slow(struct x86_cpu *cpu, u64 la, const void *buf, unsign
 	}                                                                                                         \
 	static always_inline enum outcome must_check mem_write##bits(struct x86_cpu *cpu, u64 la, u##bits v, unsigned acc) \
 	{                                                                                                         \
-		void *p = mem_look(cpu, la, bits / 8, ACC_WRITE);                                                 \
+		void *p = mem_look(cpu, la, bits / 8, (acc & ACC_SYSTEM) | ACC_WRITE);                          \
                                                                                                                   \
 		if (likely(p)) {                                                                                  \
 			memcpy(p, &v, bits / 8);                                                                  \
@@ -65,7 +66,7 @@ MEM_ACCESSORS(64)
 
 static inline enum outcome must_check mem_read_n(struct x86_cpu *cpu, u64 la, void *buf, unsigned size, unsigned acc)
 {
-	void *p = mem_look(cpu, la, size, ACC_READ);
+	void *p = mem_look(cpu, la, size, acc & ACC_SYSTEM);
 
 	if (unlikely(!p))
 		return mem_read_slow(cpu, la, buf, size, acc);
@@ -75,7 +76,7 @@ static inline enum outcome must_check mem_read_n(struct x86_cpu *cpu, u64 la, vo
 
 static inline enum outcome must_check mem_write_n(struct x86_cpu *cpu, u64 la, const void *buf, unsigned size, unsigned acc)
 {
-	void *p = mem_look(cpu, la, size, ACC_WRITE);
+	void *p = mem_look(cpu, la, size, (acc & ACC_SYSTEM) | ACC_WRITE);
 
 	if (unlikely(!p))
 		return mem_write_slow(cpu, la, buf, size, acc | ACC_WRITE);
@@ -91,7 +92,7 @@ struct mem_rmw {
 	void *p;
 	u64 la;
 	u32 size;
-	u32 bounced; /* 0: p is guest memory */
+	u32 bounced; /* 0: p is guest memory; else the ACC_* bits of the access */
 	u8 buf[64];
 };
 
@@ -99,7 +100,7 @@ enum outcome mem_rmw_slow(struct x86_cpu *cpu, u64 la, unsigned size, unsigned a
 
 static always_inline enum outcome must_check mem_rmw_begin(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, struct mem_rmw *m)
 {
-	m->p = mem_look(cpu, la, size, ACC_WRITE);
+	m->p = mem_look(cpu, la, size, (acc & ACC_SYSTEM) | ACC_WRITE);
 	if (likely(m->p)) {
 		m->bounced = 0;
 		return OUT_NEXT;
@@ -111,7 +112,7 @@ static always_inline enum outcome must_check mem_rmw_end(struct x86_cpu *cpu, st
 {
 	if (likely(!m->bounced))
 		return OUT_NEXT;
-	return mem_write_slow(cpu, m->la, m->p, m->size, ACC_WRITE);
+	return mem_write_slow(cpu, m->la, m->p, m->size, m->bounced);
 }
 
 /* Checks that [la, la + size) could be written (or read) now, without touching it: what PUSHA, ENTER, far calls and event delivery need. */

@@ -27,11 +27,16 @@ struct tlb_entry {
 	u64 addend;            /* host address = linear address + addend */
 };
 
-/* What only the slow path asks of the same slot. */
+/* The whole translation that the slot holds, also where its tags are withheld; only the slow path asks it. */
 struct tlb_phys {
-	u64 pa;  /* physical page, after nested translation */
-	u64 gpa; /* guest-physical page, before it */
-	u32 global, large; /* not 0: PTE.G; mapped by a page above 4 KiB */
+	u64 tag;   /* linear page | space; TLB_NO_TAG: empty */
+	u64 pa;    /* physical page, after nested translation */
+	u64 gpa;   /* guest-physical page, before it */
+	u8 *host;  /* of the page; NULL: not RAM */
+	u8 *flag;  /* the page's byte of ram_slot.flags; NULL: not RAM */
+	u8 perm;   /* WALK_* */
+	u8 global; /* PTE.G with CR4.PGE */
+	u8 rom;    /* stores are dropped */
 };
 
 #endif

@@ -1,0 +1,48 @@
+/*
+ * Permission of port accesses. SDM vol. 1 19.5 "Protected-Mode I/O"; APM vol. 2 12.2.4 "I/O-Permission Bitmap", 15.10 "IOIO Intercepts".
+ *
+ * In protected mode with CPL above IOPL, and always in virtual-8086 mode, the TSS's permission bitmap decides: a bit for each port of the
+ * access must be 0 and lie within the TSS's limit. Two bytes are read, so the limit must reach the second. The intercept comes
+ * after the permission check (APM vol. 2 table 15-7).
+ */
+#include "cpu/x86/exec.h"
+#include "cpu/x86/svm.h"
+
+#define TSS_IO_BASE 0x66 /* the same in 32-bit and 64-bit TSSs */
+#define TSS_TYPE_32 9    /* available; busy is 11. 64-bit TSSs have the same type */
+
+static enum outcome bitmap_check(struct x86_cpu *cpu, u16 port, unsigned size)
+{
+	const struct x86_seg *tr = &cpu->st.tr;
+	u16 base, bits;
+	enum outcome o;
+
+	if (!(tr->attr & SEG_P) || (tr->attr & (SEG_S | SEG_TYPE) & ~2u) != TSS_TYPE_32 || tr->limit < TSS_IO_BASE + 1)
+		return x86_fault(cpu, EXC_GP, 0);
+	o = mem_read16(cpu, tr->base + TSS_IO_BASE, &base, ACC_SYSTEM);
+	if (o != OUT_NEXT)
+		return o;
+	if ((u32)base + port / 8 + 1 > tr->limit)
+		return x86_fault(cpu, EXC_GP, 0);
+	o = mem_read16(cpu, tr->base + base + port / 8, &bits, ACC_SYSTEM);
+	if (o != OUT_NEXT)
+		return o;
+	if (bits >> (port % 8) & MASK(size))
+		return x86_fault(cpu, EXC_GP, 0);
+	return OUT_NEXT;
+}
+
+enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string)
+{
+	const struct x86_state *st = &cpu->st;
+
+	if ((cpu->c.mode & MODE_PE) && ((cpu->c.mode & MODE_V86) || st->cpl > (st->rflags & FL_IOPL) >> 12)) {
+		enum outcome o = bitmap_check(cpu, port, size);
+
+		if (o != OUT_NEXT)
+			return o;
+	}
+	if (cpu->c.guest)
+		return svm_check_io(cpu, in, port, size, is_in, is_string, is_string && (in->flags & (IN_REP | IN_REPNE)));
+	return OUT_NEXT;
+}

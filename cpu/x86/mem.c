@@ -1,0 +1,376 @@
+/*
+ * Guest memory beyond the fast path: TLB misses, accesses that cross a page, MMIO, pages that hold code, traced and watched accesses.
+ *
+ * Order within one access (SDM vol. 3 6.9 "Prioritization of Concurrent Events"): canonical form, then translation of the first page,
+ * then of the second; nothing is read or written before all have succeeded.
+ * Accesses of 1, 2, 4 and 8 bytes within a page are single host accesses, as mem.h's are.
+ */
+#include "cpu/x86/mem.h"
+
+#include "cpu/x86/block.h"
+#include "cpu/x86/space.h"
+
+/* One page's share of an access. */
+struct piece {
+	u8 *host; /* NULL: not RAM */
+	u8 *flag;
+	u64 pa;
+	unsigned size;
+	bool rom;
+};
+
+static u32 access_space(const struct x86_cpu *cpu, unsigned acc)
+{
+	if (acc & ACC_SYSTEM)
+		return cpu->c.system_space;
+	return acc & ACC_EXEC ? cpu->c.fetch_space : cpu->c.space;
+}
+
+static bool canonical(const struct x86_cpu *cpu, u64 la)
+{
+	return sign_extend(la, cpu->st.cr4 & CR4_LA57 ? 57 : 48) == la;
+}
+
+/* Whether DR7 watches some byte of the page for this kind of access (SDM vol. 3 18.2.4 "Debug Control Register"). */
+static bool page_watched(const struct x86_cpu *cpu, u64 page, bool write)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned kind = cpu->st.dr7 >> (16 + 4 * i) & 3;
+
+		if ((cpu->st.dr7 >> (2 * i) & 3) && (kind == 3 || (kind == 1 && write)) && ALIGN_DOWN(cpu->st.dr[i], RAM_PAGE) == page)
+			return true;
+	}
+	return false;
+}
+
+/* The slot's tags as its translation, the page's flags, traces and watchpoints allow. */
+static void slot_tag(struct x86_cpu *cpu, struct tlb_entry *e, const struct tlb_phys *p)
+{
+	u64 page = ALIGN_DOWN(p->tag, RAM_PAGE);
+	bool direct = p->host && likely(!trace_on(cpu->topics, TRACE_MEM));
+
+	e->addend = (u64)p->host - page;
+	e->exec = p->host && (p->perm & WALK_X) ? p->tag : TLB_NO_TAG;
+	e->read = direct && (p->perm & WALK_R) ? p->tag : TLB_NO_TAG;
+	e->write = direct && (p->perm & WALK_W) && !p->rom && !(__atomic_load_n(p->flag, __ATOMIC_RELAXED) & RAM_CODE) ? p->tag
+															: TLB_NO_TAG;
+	if (unlikely(cpu->c.watch)) {
+		if (page_watched(cpu, page, false))
+			e->read = TLB_NO_TAG;
+		if (page_watched(cpu, page, true))
+			e->write = TLB_NO_TAG;
+	}
+}
+
+static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struct walk *w)
+{
+	if (w->stage == 0) {
+		if (trace_on(cpu->topics, TRACE_PF))
+			log_trace(cpu->vm->log, TRACE_PF, "page fault at %#llx error %#x, block at %#llx", (unsigned long long)la, w->error,
+				  (unsigned long long)cpu->st.rip);
+		return x86_fault_pf(cpu, la, w->error);
+	}
+	if (trace_on(cpu->topics, TRACE_PF))
+		log_trace(cpu->vm->log, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
+			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error, (unsigned long long)la);
+	/* APM vol. 2 15.25.6 "Nested versus Guest Page Faults, Fault Ordering". */
+	return x86_exit(cpu, EXIT_NPF, w->error | (w->table ? BIT(33) : BIT(32)), w->fault_gpa);
+}
+
+static noinline enum outcome slot_fill(struct x86_cpu *cpu, u64 la, unsigned want, u32 space, struct tlb_phys *p)
+{
+	struct tlb_spaces *s = cpu->spaces;
+	struct space_group *g = &s->group[space / TLB_CLASSES];
+	enum tlb_class class = space % TLB_CLASSES;
+	struct walk_access a = {.want = want, .user = class == TLB_USER, .smap = class == TLB_SMAP};
+	const struct ram_slot *slot;
+	struct walk w;
+
+	cpu->n.tlb_miss++;
+	if (unlikely(!walk_la(&s->guest, &s->mem, la, a, &w)))
+		return walk_fault(cpu, la, &w);
+	if (w.guest_bits > 12)
+		filter_set(w.guest_bits == 30 ? g->huge : g->large, SPACE_FILTER, la >> (w.guest_bits == 30 ? 30 : 21));
+	p->global = w.global && (cpu->st.cr4 & CR4_PGE);
+	if (p->global)
+		filter_set(s->seen_global, SPACE_FILTER, la >> 21);
+	p->tag = ALIGN_DOWN(la, RAM_PAGE) | space;
+	p->pa = ALIGN_DOWN(w.pa, RAM_PAGE);
+	p->gpa = ALIGN_DOWN(w.gpa, RAM_PAGE);
+	p->perm = w.perm;
+	slot = ram_find(&cpu->vm->ram, w.pa);
+	p->host = slot ? slot->host + (p->pa - slot->gpa) : NULL;
+	p->flag = slot ? slot->flags + (p->pa - slot->gpa) / RAM_PAGE : NULL;
+	p->rom = slot && slot->readonly;
+	return OUT_NEXT;
+}
+
+/* Translates la for `want` and brings its slot up to date. */
+static always_inline enum outcome translate(struct x86_cpu *cpu, u64 la, unsigned want, unsigned acc, struct tlb_phys **out)
+{
+	u32 space = access_space(cpu, acc);
+	struct tlb_entry *e = tlb_slot(cpu, la, space);
+	struct tlb_phys *p = &cpu->c.tlb_phys[e - cpu->c.tlb];
+
+	*out = p;
+	if (p->tag != (ALIGN_DOWN(la, RAM_PAGE) | space) || !(p->perm & want)) {
+		enum outcome o;
+
+		if (unlikely((cpu->st.msr.efer & EFER_LMA) && !canonical(cpu, la)))
+			return x86_fault(cpu, acc & ACC_STACK ? EXC_SS : EXC_GP, 0);
+		o = slot_fill(cpu, la, want, space, p);
+		if (unlikely(o != OUT_NEXT))
+			return o;
+	}
+	slot_tag(cpu, e, p);
+	return OUT_NEXT;
+}
+
+static struct piece piece_of(const struct tlb_phys *p, u64 la, unsigned size)
+{
+	unsigned off = la % RAM_PAGE;
+
+	return (struct piece){p->host ? p->host + off : NULL, p->flag, p->pa + off, size, p->rom};
+}
+
+/* Outside long mode linear addresses have 32 bits. */
+static u64 wrap_la(const struct x86_cpu *cpu, u64 la)
+{
+	return likely(cpu->st.msr.efer & EFER_LMA) ? la : (u32)la;
+}
+
+/* Splits [la, la + size), size <= 4096, into its one or two pages, all of them checked. */
+static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, unsigned acc, struct piece piece[2],
+					    unsigned *n)
+{
+	unsigned first = RAM_PAGE - la % RAM_PAGE;
+	struct tlb_phys *p;
+	enum outcome o;
+
+	la = wrap_la(cpu, la);
+	o = translate(cpu, la, want, acc, &p);
+	if (unlikely(o != OUT_NEXT))
+		return o;
+	*n = 1;
+	piece[0] = piece_of(p, la, MIN(size, first));
+	if (likely(size <= first))
+		return OUT_NEXT;
+	la = wrap_la(cpu, la + first);
+	o = translate(cpu, la, want, acc, &p);
+	if (unlikely(o != OUT_NEXT))
+		return o;
+	*n = 2;
+	piece[1] = piece_of(p, la, size - first);
+	return OUT_NEXT;
+}
+
+static always_inline void copy(void *dst, const void *src, unsigned size)
+{
+	switch (size) {
+	case 1: memcpy(dst, src, 1); break;
+	case 2: memcpy(dst, src, 2); break;
+	case 4: memcpy(dst, src, 4); break;
+	case 8: memcpy(dst, src, 8); break;
+	default: memcpy(dst, src, size); break;
+	}
+}
+
+/* The largest access of 1, 2, 4 or 8 bytes that fits. */
+static unsigned io_size(unsigned left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+static noinline void mmio_read(struct x86_cpu *cpu, u64 pa, u8 *buf, unsigned size)
+{
+	for (unsigned n; size; size -= n, pa += n, buf += n) {
+		u64 v;
+
+		n = io_size(size);
+		v = vm_mmio_read(cpu->vm, pa, n);
+		cpu->n.mmio++;
+		memcpy(buf, &v, n);
+	}
+}
+
+static noinline void mmio_write(struct x86_cpu *cpu, u64 pa, const u8 *buf, unsigned size)
+{
+	for (unsigned n; size; size -= n, pa += n, buf += n) {
+		u64 v = 0;
+
+		n = io_size(size);
+		memcpy(&v, buf, n);
+		cpu->n.mmio++;
+		vm_mmio_write(cpu->vm, pa, n, v);
+	}
+}
+
+static void piece_read(struct x86_cpu *cpu, const struct piece *p, void *buf)
+{
+	if (likely(p->host))
+		copy(buf, p->host, p->size);
+	else
+		mmio_read(cpu, p->pa, buf, p->size);
+}
+
+static void piece_write(struct x86_cpu *cpu, const struct piece *p, const void *buf)
+{
+	if (unlikely(!p->host)) {
+		mmio_write(cpu, p->pa, buf, p->size);
+		return;
+	}
+	if (p->rom)
+		return;
+	copy(p->host, buf, p->size);
+	if (__atomic_load_n(p->flag, __ATOMIC_RELAXED) & RAM_CODE)
+		block_written(cpu, p->pa, p->size);
+}
+
+/* Data breakpoints that the access has hit: traps, due after the instruction (SDM vol. 3 18.3.1.2). */
+static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, bool write)
+{
+	static const u8 lengths[] = {1, 2, 8, 4};
+	u64 hits = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned kind = cpu->st.dr7 >> (16 + 4 * i) & 3, len = lengths[cpu->st.dr7 >> (18 + 4 * i) & 3];
+		u64 at = ALIGN_DOWN(cpu->st.dr[i], len);
+
+		if ((cpu->st.dr7 >> (2 * i) & 3) && (kind == 3 || (kind == 1 && write)) && at < la + size && la < at + len)
+			hits |= BIT(i);
+	}
+	if (hits) {
+		cpu->st.pending_db |= hits;
+		x86_update_attention(cpu);
+	}
+}
+
+static noinline void trace_access(struct x86_cpu *cpu, const char *what, u64 la, const struct piece *p, const void *buf, unsigned size)
+{
+	char hex[2 * 16 + 1] = "";
+	unsigned n = MIN(size, 16u);
+
+	for (unsigned i = 0; i < n; i++)
+		snprintf(hex + 2 * i, 3, "%02x", ((const u8 *)buf)[n - 1 - i]);
+	log_trace(cpu->vm->log, TRACE_MEM, "%s %u at %#llx (%s %#llx) %s%s", what, size, (unsigned long long)la, p->host ? "ram" : "mmio",
+		  (unsigned long long)p->pa, hex, size > n ? "…" : "");
+}
+
+enum outcome mem_read_slow(struct x86_cpu *cpu, u64 la, void *buf, unsigned size, unsigned acc)
+{
+	struct piece piece[2];
+	unsigned n;
+	enum outcome o = pieces_of(cpu, la, size, WALK_R, acc, piece, &n);
+
+	if (unlikely(o != OUT_NEXT))
+		return o;
+	piece_read(cpu, &piece[0], buf);
+	if (n == 2)
+		piece_read(cpu, &piece[1], (u8 *)buf + piece[0].size);
+	if (unlikely(cpu->c.watch))
+		watch_check(cpu, la, size, false);
+	if (unlikely(trace_on(cpu->topics, TRACE_MEM)))
+		trace_access(cpu, "read", la, piece, buf, size);
+	return OUT_NEXT;
+}
+
+enum outcome mem_write_slow(struct x86_cpu *cpu, u64 la, const void *buf, unsigned size, unsigned acc)
+{
+	struct piece piece[2];
+	unsigned n;
+	enum outcome o = pieces_of(cpu, la, size, WALK_W, acc, piece, &n);
+
+	if (unlikely(o != OUT_NEXT))
+		return o;
+	if (unlikely(trace_on(cpu->topics, TRACE_MEM)))
+		trace_access(cpu, "write", la, piece, buf, size);
+	piece_write(cpu, &piece[0], buf);
+	if (n == 2)
+		piece_write(cpu, &piece[1], (const u8 *)buf + piece[0].size);
+	if (unlikely(cpu->c.watch))
+		watch_check(cpu, la, size, true);
+	return OUT_NEXT;
+}
+
+enum outcome mem_rmw_slow(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, struct mem_rmw *m)
+{
+	struct piece piece[2];
+	unsigned n;
+	enum outcome o = pieces_of(cpu, la, size, WALK_W, acc, piece, &n);
+
+	if (unlikely(o != OUT_NEXT))
+		return o;
+	if (n == 1 && piece[0].host && !piece[0].rom && likely(!trace_on(cpu->topics, TRACE_MEM))) {
+		/* Also where the page holds code: the operation stays atomic, and the code is dropped before it. */
+		if (*piece[0].flag & RAM_CODE)
+			block_written(cpu, piece[0].pa, size);
+		if (unlikely(cpu->c.watch))
+			watch_check(cpu, la, size, true);
+		m->p = piece[0].host;
+		m->bounced = 0;
+		return OUT_NEXT;
+	}
+	piece_read(cpu, &piece[0], m->buf);
+	if (n == 2)
+		piece_read(cpu, &piece[1], m->buf + piece[0].size);
+	m->p = m->buf;
+	m->la = la;
+	m->size = size;
+	m->bounced = acc | ACC_WRITE;
+	return OUT_NEXT;
+}
+
+enum outcome mem_probe(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
+{
+	unsigned want = acc & ACC_WRITE ? WALK_W : acc & ACC_EXEC ? WALK_X : WALK_R;
+
+	for (;;) {
+		unsigned n = MIN(size, RAM_PAGE - (unsigned)(la % RAM_PAGE));
+		struct tlb_phys *p;
+		enum outcome o = translate(cpu, wrap_la(cpu, la), want, acc, &p);
+
+		if (o != OUT_NEXT || n == size)
+			return o;
+		la += n;
+		size -= n;
+	}
+}
+
+enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa)
+{
+	struct tlb_phys *p;
+	enum outcome o = translate(cpu, wrap_la(cpu, la), WALK_X, ACC_EXEC, &p);
+
+	if (unlikely(o != OUT_NEXT))
+		return o;
+	*pa = p->pa + la % RAM_PAGE;
+	filter_set(cpu->spaces->seen_exec, ARRAY_SIZE(cpu->spaces->seen_exec), wrap_la(cpu, la) >> 12);
+	return OUT_NEXT;
+}
+
+void phys_read(struct x86_cpu *cpu, u64 pa, void *buf, unsigned size)
+{
+	for (unsigned n; size; size -= n, pa += n, buf = (u8 *)buf + n) {
+		const u8 *host;
+
+		n = MIN(size, RAM_PAGE - (unsigned)(pa % RAM_PAGE));
+		host = ram_host(&cpu->vm->ram, pa, n);
+		if (host)
+			copy(buf, host, n);
+		else
+			mmio_read(cpu, pa, buf, n);
+	}
+}
+
+void phys_write(struct x86_cpu *cpu, u64 pa, const void *buf, unsigned size)
+{
+	for (unsigned n; size; size -= n, pa += n, buf = (const u8 *)buf + n) {
+		const struct ram_slot *slot = ram_find(&cpu->vm->ram, pa);
+		struct piece p = {.pa = pa};
+
+		n = p.size = MIN(size, RAM_PAGE - (unsigned)(pa % RAM_PAGE));
+		if (slot) {
+			p.host = slot->host + (pa - slot->gpa);
+			p.flag = slot->flags + (pa - slot->gpa) / RAM_PAGE;
+			p.rom = slot->readonly;
+		}
+		piece_write(cpu, &p, buf);
+	}
+}
