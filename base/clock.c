@@ -85,7 +85,7 @@ static void read_both(u64 *tsc, u64 *ns)
 
 static u64 tsc_measure(u64 ns)
 {
-	u64 tsc0, ns0, tsc1, ns1;
+	u64 tsc0 = 0, ns0 = 0, tsc1 = 0, ns1 = 1;
 	struct timespec rest = {.tv_nsec = (long)ns};
 
 	read_both(&tsc0, &ns0);
