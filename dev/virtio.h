@@ -77,6 +77,7 @@ struct virtio {
 	const struct virtio_ops *ops;
 	void *dev;
 	struct virtio_transport transport;
+	bool warned;
 };
 
 #define VIRTIO_ISR_QUEUE 1u

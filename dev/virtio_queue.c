@@ -17,7 +17,10 @@ static void broken(struct virtio *v, unsigned q, const char *why)
 {
 	if (v->s.status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return;
-	log_warn(v->vm->log, "%s: the driver broke queue %u: %s; the device waits for its reset", v->ops->name, q, why);
+	/* Once in words: a driver could do it over and over. */
+	if (!v->warned)
+		log_warn(v->vm->log, "%s: the driver broke queue %u: %s; the device waits for its reset", v->ops->name, q, why);
+	v->warned = true;
 	v->s.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	virtio_config_changed(v);
 }
