@@ -18,6 +18,18 @@ enum x86_feature {
 	X86_FEATURES
 };
 
+/* Who provides a feature: see features.def. */
+enum x86_need { NEED_SOFT, NEED_UNIT, NEED_ABSENT };
+enum cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
+struct x86_feature_row {
+	const char *name; /* as in features.def */
+	u32 leaf;
+	u8 sub, reg, bit, need;
+};
+
+extern const struct x86_feature_row x86_feature_rows[X86_FEATURES];
+
 struct x86_model {
 	char name[32];
 	enum x86_vendor vendor;
@@ -34,10 +46,25 @@ static inline bool x86_has(const struct x86_model *m, enum x86_feature f)
 	return m->features[f / 64] >> (f % 64) & 1;
 }
 
-/* Parses "EPYC,svm=off". -EINVAL: unknown model or feature, or one that the host cannot give. */
+static inline void x86_set_feature(struct x86_model *m, enum x86_feature f, bool on)
+{
+	m->features[f / 64] = (m->features[f / 64] & ~BIT(f % 64)) | (u64)on << (f % 64);
+}
+
+/* Parses "EPYC,svm=off". -EINVAL: unknown model or feature, or one that the host cannot give. Besides features there are
+ * phys-bits=N (36 to 52) and kvmclock=on|off. */
 int x86_model_parse(const char *spec, struct x86_model *m, struct err *e);
 /* Names of all models, NULL-terminated. */
 const char *const *x86_model_names(void);
+
+/* models.c: the named models. false: no such name. `host` takes what the host's CPUID tells. Features that the host's units cannot
+ * run are still in the set; x86_model_parse takes them out. */
+bool x86_model_named(const char *name, struct x86_model *m);
+/* Whether the host's CPUID has the feature's bit and, where registers need it, its XCR0 too. */
+bool x86_host_has(enum x86_feature f);
+
+/* XCR0 bits that the model supports. */
+u64 x86_model_xcr0(const struct x86_model *m);
 
 /* What CPUID depends on besides the model. */
 struct x86_cpuid_env {
