@@ -350,3 +350,15 @@ static const struct desc_field state_fields[] = {
 	DESC_INT(struct pci_state, intx),
 };
 DESC(pci_state_desc, struct pci_state, state_fields);
+
+static void function_reset(void *dev)
+{
+	pci_device_reset(dev);
+}
+
+const struct device_class pci_function_class = {
+	.name = "pci-function",
+	.migration = MIGRATE_STATE,
+	.state = &pci_state_desc,
+	.reset = function_reset,
+};

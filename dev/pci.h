@@ -129,7 +129,8 @@ void pci_config_write(struct pci_device *d, u32 offset, unsigned size, u64 value
 
 extern const struct bus_ops pci_port_ops, pci_ecam_ops;
 extern const struct desc pci_state_desc, pci_bus_state_desc;
-extern const struct device_class pci_bus_class, pci_bridge_class;
+/* pci_function_class: dev is the struct pci_device of any function. */
+extern const struct device_class pci_bus_class, pci_function_class;
 
 /* The host bridge itself: a function without registers of its own. */
 void pci_bridge_init(struct pci_device *d);

@@ -107,15 +107,3 @@ void pci_bridge_init(struct pci_device *d)
 
 	pci_device_init(d, "pci-bridge", &ids, d);
 }
-
-static void bridge_reset(void *dev)
-{
-	pci_device_reset(dev);
-}
-
-const struct device_class pci_bridge_class = {
-	.name = "pci-bridge",
-	.migration = MIGRATE_STATE,
-	.state = &pci_state_desc,
-	.reset = bridge_reset,
-};

@@ -125,3 +125,15 @@ static const struct desc_field state_fields[] = {
 	DESC_SUBS(struct virtio_state, q, &queue_desc),
 };
 DESC(virtio_state_desc, struct virtio_state, state_fields);
+
+static void class_reset(void *dev)
+{
+	virtio_reset(dev);
+}
+
+const struct device_class virtio_class = {
+	.name = "virtio",
+	.migration = MIGRATE_STATE,
+	.state = &virtio_state_desc,
+	.reset = class_reset,
+};

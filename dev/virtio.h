@@ -126,5 +126,6 @@ size_t virtq_read(const struct virtq_chain *c, u64 offset, void *buf, size_t n);
 size_t virtq_write(struct virtio *v, const struct virtq_chain *c, u64 offset, const void *buf, size_t n);
 
 extern const struct desc virtio_state_desc;
+extern const struct device_class virtio_class; /* dev: the struct virtio of any device */
 
 #endif

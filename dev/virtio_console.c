@@ -192,13 +192,6 @@ void virtio_console_init(struct virtio_console *c, struct vm *vm, const char *po
 	virtio_pci_init(&c->pci, &c->virtio, 0x078000);
 }
 
-static void class_reset(void *dev)
-{
-	struct virtio_console *c = dev;
-
-	virtio_pci_reset(&c->pci);
-}
-
 static const struct desc_field state_fields[] = {
 	DESC_INT(struct virtio_console_state, guest_open),
 	DESC_INT(struct virtio_console_state, ncontrols),
@@ -211,5 +204,5 @@ const struct device_class virtio_console_class = {
 	.name = "virtio-console",
 	.migration = MIGRATE_STATE,
 	.state = &virtio_console_state_desc,
-	.reset = class_reset,
+	.reset = console_reset,
 };

@@ -294,9 +294,3 @@ void virtio_pci_init(struct virtio_pci *p, struct virtio *v, u32 class_code)
 	p->pci.config_written = config_written;
 	virtio_set_transport(v, &t);
 }
-
-void virtio_pci_reset(struct virtio_pci *p)
-{
-	virtio_reset(p->virtio);
-	pci_device_reset(&p->pci);
-}

@@ -22,7 +22,6 @@ struct virtio_pci {
 
 /* class_code: base, sub, interface of the PCI class. The virtio device is initialised already. */
 void virtio_pci_init(struct virtio_pci *p, struct virtio *v, u32 class_code);
-void virtio_pci_reset(struct virtio_pci *p);
 
 extern const struct bus_ops virtio_pci_bar_ops;
 

@@ -143,7 +143,7 @@ static int make_vcpus(struct machine *m, const struct machine_config *cfg, struc
 
 static int load_kernel(struct machine *m, const struct machine_config *cfg, struct err *e)
 {
-	const struct acpi_config acpi = {.vcpus = cfg->vcpus, .irq0_gsi = pc_irq0_gsi(&m->pc)};
+	const struct acpi_config acpi = {.vcpus = cfg->vcpus, .irq0_gsi = PC_IRQ0_GSI};
 	struct vcpu *boot = m->vm.vcpu[0];
 	struct boot_entry entry;
 	struct bzimage image;

@@ -105,7 +105,7 @@ struct chip {
 
 #define AT(member) offsetof(struct pc, member)
 
-/* In the order of making: a chip may use those above it. */
+/* In the order of making: a chip may use those above it. A device of several parts has a row for each; the first makes them all. */
 static const struct chip chips[] = {
 	{&lapic_class, AT(lapic.apic[0]), OWN_IRQCHIP, NO_IRQ, init_lapic, {{MMIO, LAPIC_BASE, LAPIC_SIZE, &lapic_mmio_ops}}},
 	{&ioapic_class, AT(ioapic), OWN_IRQCHIP, NO_IRQ, init_ioapic, {{MMIO, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops}}},
@@ -119,8 +119,10 @@ static const struct chip chips[] = {
 	{&uart_class, AT(uart), ALWAYS, 4, init_uart, {{PORT, 0x3f8, 8, &uart_ops}}},
 	{&pci_bus_class, AT(pci), ALWAYS, NO_IRQ, init_pci,
 	 {{PORT, 0xcf8, 8, &pci_port_ops}, {MMIO, MAP_ECAM, PCI_ECAM_SIZE, &pci_ecam_ops}}},
-	{&pci_bridge_class, AT(bridge), ALWAYS, NO_IRQ, init_bridge, {{0}}},
+	{&pci_function_class, AT(bridge), ALWAYS, NO_IRQ, init_bridge, {{0}}},
 	{&virtio_console_class, AT(console), WITH_CHANNEL, NO_IRQ, init_console, {{0}}},
+	{&virtio_class, AT(console.virtio), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
+	{&pci_function_class, AT(console.pci.pci), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
 	{&debug_exit_class, AT(debug_exit), WITH_TESTDEV, NO_IRQ, init_debug_exit, {{PORT, 0xf4, 4, &debug_exit_ops}}},
 };
 
@@ -141,7 +143,7 @@ static void board_gsi_set(void *ctx, unsigned gsi, bool level)
 
 	if (gsi < 16)
 		pic_set(&pc->pic, gsi, level);
-	ioapic_set(&pc->ioapic, gsi ? gsi : 2, level);
+	ioapic_set(&pc->ioapic, gsi ? gsi : PC_IRQ0_GSI, level);
 }
 
 static struct irq_line gsi_line(struct pc *pc, unsigned gsi)
@@ -151,11 +153,6 @@ static struct irq_line gsi_line(struct pc *pc, unsigned gsi)
 	if (pc->cfg.irqchip_set)
 		return (struct irq_line){pc->cfg.irqchip_set, pc->cfg.irqchip, gsi};
 	return (struct irq_line){board_gsi_set, pc, gsi};
-}
-
-unsigned pc_irq0_gsi(const struct pc *pc)
-{
-	return 2;
 }
 
 static int add_ranges(struct pc *pc, const struct chip *c, struct err *e)
@@ -181,7 +178,8 @@ int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct er
 
 		if (!present(pc, c))
 			continue;
-		c->init(pc, gsi_line(pc, c->gsi));
+		if (c->init)
+			c->init(pc, gsi_line(pc, c->gsi));
 		rc = add_ranges(pc, c, e);
 		if (rc)
 			return rc;

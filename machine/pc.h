@@ -20,6 +20,9 @@
 #include "dev/uart.h"
 #include "dev/virtio_console.h"
 
+/* The IOAPIC input that ISA IRQ 0 arrives at, whoever brings the IOAPIC. */
+#define PC_IRQ0_GSI 2u
+
 struct pc_config {
 	unsigned vcpus;
 	u64 memory;
@@ -54,7 +57,5 @@ struct pc {
 int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct err *e);
 /* What firmware does before an operating system starts: gives PCI functions their addresses. */
 void pc_firmware(struct pc *pc);
-/* IOAPIC input that ISA IRQ 0 arrives at. */
-unsigned pc_irq0_gsi(const struct pc *pc);
 
 #endif
