@@ -18,15 +18,19 @@
 #define LAPIC_BASE 0xfee00000u
 #define LAPIC_SIZE 0x1000u
 
-enum lapic_lvt { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
+enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
+
+/* What `highest` gives while the 8259 pair asks through LINT0: the vector comes with the INTA cycle (`ack`). */
+#define LAPIC_EXTINT 256
 
 struct lapic_state {
 	u64 base;           /* IA32_APIC_BASE */
 	u64 tsc_deadline;   /* IA32_TSC_DEADLINE: 0 when disarmed */
 	u64 timer_deadline; /* ns of the clock at which the running count reaches 0; 0: not running */
 	u64 icr;
-	u32 id;             /* xAPIC: bits 31:24 of the register; x2APIC: all 32 */
-	u32 tpr, ldr, dfr, svr, esr, esr_pending;
+	u32 id;             /* the register: bits 31:24 (xAPIC), all 32 (x2APIC) */
+	u32 tpr, ldr, dfr, svr;
+	u32 esr, esr_pending; /* as read; gathered since the last write */
 	u32 irr[8], isr[8], tmr[8];
 	u32 lvt[LVTS];
 	u32 initial_count, divide;
@@ -84,6 +88,8 @@ struct lapic_config {
 void lapic_bus_init(struct lapic_bus *bus, struct vm *vm, unsigned n, const struct lapic_config *cfg);
 /* The message to every APIC that it addresses. Returns how many took it. */
 unsigned lapic_bus_send(struct lapic_bus *bus, const struct apic_msg *m);
+/* What firmware leaves behind on the boot processor: enabled, LINT0 = ExtINT, LINT1 = NMI ("virtual wire mode"). */
+void lapic_virtual_wire(struct lapic *l);
 /* A way in for MSIs (address 0xfeexxxxx, data). */
 struct msi_sink lapic_bus_msi(struct lapic_bus *bus);
 /* Output of the 8259 pair, wired to LINT0 of every processor (as virtual wire mode wants it). */
