@@ -435,6 +435,8 @@ bool bind_vector(struct bind *b)
 	struct insn *in = b->in;
 	bool full;
 
+	if (b->zi->meta.isa_set == ZYDIS_ISA_SET_SSE3X87)
+		return bind_x87(b); /* FISTTP */
 	if (b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && (b->mode & (MODE_PE | MODE_V86)) != MODE_PE) {
 		in->fn = check_invalid;
 		return true;

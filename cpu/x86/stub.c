@@ -344,15 +344,13 @@ static const void *emit_vector_stub(struct x86_cpu *cpu, const struct stub_plan 
 	return emit_end(&e);
 }
 
-/* x87: RDI = image, RSI = memory operand, R8 = cpu. The whole unit is loaded and saved (XRSTOR, XSAVE of component 0). */
+/* RDI = image, RSI = memory operand, R8 = cpu. FNSAVE also leaves the host's unit as FNINIT does: no exception stays pending there. */
 static const void *emit_x87_stub(struct x86_cpu *cpu, const struct stub_plan *p)
 {
 	struct emit e;
 
 	emit_begin(&e, &cpu->stubs->region);
-	emit_mov_imm32(&e, RAX, 1);
-	emit_mov_imm32(&e, RDX, 0);
-	emit_bytes(&e, "\x48\x0f\xae\x2f", 4); /* xrstor64 [rdi] */
+	emit_bytes(&e, "\xdd\x27", 2); /* frstor [rdi] */
 	if (p->reads_flags || p->sets_flags) {
 		emit_load64(&e, RAX, 8, CPU_OFF(st.oszapc));
 		emit_bytes(&e, "\x04\x7f\x9e", 3); /* add al, 7fh makes OF; sahf the others */
@@ -360,13 +358,10 @@ static const void *emit_x87_stub(struct x86_cpu *cpu, const struct stub_plan *p)
 	emit_bytes(&e, p->key.code, p->key.len);
 	if (p->sets_flags) {
 		emit_mov_imm32(&e, RAX, 0);
-		emit_bytes(&e, "\x9f\x0f\x90\xc0", 4);
+		emit_bytes(&e, "\x9f\x0f\x90\xc0", 4); /* lahf; seto al */
 		emit_store64(&e, RAX, 8, CPU_OFF(st.oszapc));
 	}
-	emit_mov_imm32(&e, RAX, 1);
-	emit_mov_imm32(&e, RDX, 0);
-	emit_bytes(&e, "\x48\x0f\xae\x27", 4); /* xsave64 [rdi] */
-	emit_bytes(&e, "\xdb\xe3", 2);         /* fninit: a pending exception must not reach the host */
+	emit_bytes(&e, "\xdd\x37", 2); /* fnsave [rdi] */
 	emit_ret(&e);
 	return emit_end(&e);
 }
@@ -384,7 +379,7 @@ static unsigned key_hash(const struct stub_key *k)
 const void *stub_find(struct bind *b, bool *full)
 {
 	struct x86_stubs *s = b->cpu->stubs;
-	struct stub_plan p = {.is_x87 = b->zi->meta.isa_ext == ZYDIS_ISA_EXT_X87};
+	struct stub_plan p = {.is_x87 = b->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT};
 	const void *run;
 	unsigned i;
 

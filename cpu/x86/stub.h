@@ -18,6 +18,7 @@
 #define CPU_X86_STUB_H
 
 #include "cpu/x86/decode.h"
+#include "cpu/x86/x87.h"
 #include "jit/emit.h"
 
 /* Which unit an instruction needs (bits): in->aux of all vector and x87 instructions, so that x86_fpu_check() knows. */
@@ -35,8 +36,9 @@
 #define MXCSR_FTZ 0x8000u
 #define MXCSR_VALID 0xffffu /* MXCSR_MASK; bit 17 (misaligned SSE) is not offered */
 
-/* stub(cpu, memory operand). x87: stub(image, memory operand, 0, 0, cpu), see exec_x87.c. */
 typedef void stub_fn(struct x86_cpu *cpu, void *mem);
+/* x87 instructions: loads the unit from an FNSAVE image and saves it there (exec_x87.c); the two zeros keep RDX and RCX out of it. */
+typedef void stub_x87_fn(void *image, void *mem, u64 zero0, u64 zero1, struct x86_cpu *cpu);
 
 struct stub_key {
 	u8 code[16]; /* the instruction as the stub holds it */
@@ -49,7 +51,6 @@ struct stub_key {
 
 struct x86_stubs {
 	u8 bounce[64] __attribute__((aligned(64)));  /* memory operands that cannot be reached directly */
-	u8 image[1024] __attribute__((aligned(64))); /* XSAVE area through which x87 instructions run */
 	struct code_region region;
 	unsigned n;
 	bool wide_k; /* the host has KMOVQ */
@@ -80,9 +81,6 @@ enum outcome x86_fpu_check(struct x86_cpu *cpu, const struct insn *in) must_chec
 
 /* exec_x87.c: TOP becomes 0 and every register valid (SDM vol. 1 9.5.1 "MMX Instructions and the x87 FPU Tag Word"). */
 void x87_enter_mmx(struct x86_cpu *cpu);
-/* FSW with ES and B as the exception flags and FCW's masks make them. */
-static inline u16 x87_fsw(u16 fsw, u16 fcw) { return (fsw & 0x7f7f) | (fsw & ~fcw & 0x3f ? 0x8080 : 0); }
-static inline bool x87_pending(const struct x86_fpu *f) { return f->fsw & ~f->fcw & 0x3f; }
 /* exec_x87.c: #MF, or what CR0.NE = 0 makes of it. */
 enum outcome x87_raise(struct x86_cpu *cpu) must_check;
 
