@@ -211,6 +211,7 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 	u64 next_count = MIN(next_drop, limit);
 	enum run_exit exit;
 
+	stub_clean_mxcsr();
 	x86_update_all(cpu);
 	for (;;) {
 		if (unlikely(attention(cpu)) || unlikely(cpu->st.activity != ACT_RUNNING)) {
@@ -234,6 +235,7 @@ enum outcome x86_step(struct x86_cpu *cpu)
 	struct block *b;
 	enum outcome o;
 
+	stub_clean_mxcsr();
 	cpu->c.mode |= MODE_SINGLE;
 	o = block_find(cpu, &b);
 	cpu->c.in = NULL;
