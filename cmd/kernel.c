@@ -160,9 +160,12 @@ int kernel_find(const char *file, const char *modules, struct kernel_image *k, s
 	if (modules) {
 		if (find_modules(modules, k->version, k->modules, sizeof(k->modules)))
 			return 0;
-		rc = err_set(e, EINVAL, "%s holds no modules of kernel %s (no modules.dep there)", modules, k->version);
+		/* None of this kernel: what needs a module will say so. */
+		snprintf(k->modules, sizeof(k->modules), "%s", modules);
+		if (file_exists(modules))
+			return 0;
 		kernel_free(k);
-		return rc;
+		return err_set(e, ENOENT, "there is no modules folder %s", modules);
 	}
 	if (!root[0]) {
 		/* beside a named image as its package unpacks: ROOT/boot/vmlinuz-… */

@@ -1,0 +1,22 @@
+/* Which engine a guest runs on, and what its processor will be. */
+#ifndef CMD_ACCEL_H
+#define CMD_ACCEL_H
+
+#include "arch/x86/model.h"
+#include "machine/machine.h"
+
+struct accel {
+	enum machine_accel engine;
+	const char *cpu;         /* the model's name and features for the machine; NULL: the host's */
+	enum x86_vendor vendor;
+	char signature[13];      /* the hypervisor that the guest will see in leaf 40000000h */
+	char kvm[40];            /* "no nesting", "none", …: the state of /dev/kvm in a word or two */
+};
+
+/*
+ * `word`: "auto", "kvm", "soft". `nested`: the guest shall start guests, which `auto` takes into account. `cpu`: as
+ * given, or NULL. -EINVAL: the request is wrong; -ENODEV: the host cannot.
+ */
+int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a, struct err *e);
+
+#endif

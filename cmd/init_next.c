@@ -1,0 +1,136 @@
+/*
+ * The level below: its machine on this kernel's KVM, its messages passed on, and the evidence that it ran there.
+ *
+ * The evidence is KVM's own: the exits that its VM took, read while the VM still exists, since its counters go with it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/channel.h"
+#include "cmd/init.h"
+#include "cmd/initramfs.h"
+#include "cmd/kernel.h"
+#include "cmd/level.h"
+
+/* What this level leaves itself to report a level below that ran out of time. */
+#define REPORT_MS 4000
+
+struct next {
+	struct init *in;
+	struct channel_rx rx;
+	struct tail console;
+	bool error, done;
+};
+
+static void next_serial(void *ctx, const u8 *buf, size_t n)
+{
+	tail_feed(&((struct next *)ctx)->console, buf, n);
+}
+
+static void next_channel(void *ctx, const u8 *buf, size_t n)
+{
+	channel_rx_feed(&((struct next *)ctx)->rx, buf, n);
+}
+
+/* A level speaks for itself and for those inside it, never for one above. */
+static void next_message(void *ctx, json_t *msg)
+{
+	struct next *next = ctx;
+	json_int_t level = json_integer_value(json_object_get(msg, "level"));
+	const char *type = json_string_value(json_object_get(msg, "type"));
+
+	if (!type || level <= (json_int_t)next->in->level || level > (json_int_t)next->in->depth)
+		return;
+	next->error |= !strcmp(type, "error");
+	next->done |= !strcmp(type, "done") && level == (json_int_t)next->in->level + 1;
+	channel_forward(next->in->channel, msg);
+}
+
+static void send_console(struct next *next)
+{
+	char *text = tail_text(&next->console, 20);
+
+	if (text)
+		channel_send(next->in->channel, next->in->level, "console",
+			     json_pack("{s:i, s:s}", "of", (int)next->in->level + 1, "text", text));
+	free(text);
+}
+
+static void send_evidence(struct init *in, struct machine *m, u64 ms)
+{
+	json_t *counters = init_kvm_counters();
+	json_int_t exits = json_integer_value(json_object_get(counters, "exits"));
+
+	if (!exits) /* no debugfs: what KVM tells the VM's owner */
+		exits = (json_int_t)machine_exits(m);
+	channel_send(in->channel, in->level, "evidence",
+		     json_pack("{s:I, s:f, s:o}", "exits", exits, "seconds", (double)ms / 1000, "counters", counters));
+}
+
+static int run_next(struct next *next, struct machine *m, struct err *e)
+{
+	struct init *in = next->in;
+	char what[24];
+	u64 start = init_uptime_ms();
+	enum vm_stop stop = machine_run(m, e);
+
+	send_evidence(in, m, init_uptime_ms() - start);
+	if (stop == VM_POWEROFF && next->done)
+		return 0;
+	send_console(next);
+	if (next->error) /* it said itself what was wrong */
+		return err_set(e, EIO, "L%u reported an error", in->level + 1);
+	snprintf(what, sizeof(what), "L%u", in->level + 1);
+	if ((stop == VM_ERROR || stop == VM_TRIPLE_FAULT) && e->code)
+		init_report(in, "failed", what, e->text);
+	else
+		init_report(in, stop == VM_TIMEOUT ? "timeout" : "failed", what, level_stop_text(stop));
+	return err_set(e, EIO, "L%u did not finish: %s", in->level + 1, level_stop_text(stop));
+}
+
+int init_next(struct init *in, struct err *e)
+{
+	struct next next = {.in = in, .rx = {.message = next_message, .ctx = &next}};
+	struct log *log = log_new(stderr, "");
+	struct kernel_image kernel;
+	struct machine *m;
+	char what[24];
+	u64 memory, now = init_uptime_ms();
+	int rc;
+
+	snprintf(what, sizeof(what), "starting L%u", in->level + 1);
+	rc = kernel_find(INITRAMFS_KERNEL, NULL, &kernel, e);
+	if (rc) {
+		init_report(in, "failed", what, e->text);
+		goto out_log;
+	}
+	struct level_start start = {
+		.level = in->level + 1,
+		.depth = in->depth,
+		.accel = ACCEL_KVM,
+		.vendor = in->vendor,
+		.timeout_ms = !in->deadline_ms ? 0 : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
+											  : REPORT_MS,
+		.kernel = &kernel,
+		.serial = {next_serial, &next},
+		.channel = {next_channel, &next},
+		.log = log,
+	};
+	rc = level_new(&start, &m, &memory, e);
+	kernel_free(&kernel);
+	if (rc) {
+		init_report(in, "failed", what, e->text);
+		goto out_log;
+	}
+	channel_send(in->channel, in->level, "start",
+		     json_pack("{s:s, s:I}", "cpu", "host", "memory_mib", (json_int_t)(memory >> 20)));
+	rc = run_next(&next, m, e);
+	machine_free(m);
+	channel_rx_free(&next.rx);
+out_log:
+	log_free(log);
+	return rc;
+}

@@ -1,0 +1,353 @@
+/*
+ * `nestbox nest`: builds the chain, shows it as a tree while it grows, and judges it by what the levels report.
+ *
+ * L1's messages arrive on a vCPU's thread with vm->lock held (core/chardev.h), so everything that they touch is read by this
+ * file's thread only after machine_run has returned.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd/accel.h"
+#include "cmd/channel.h"
+#include "cmd/cmd.h"
+#include "cmd/kernel.h"
+#include "cmd/level.h"
+#include "cmd/opt.h"
+#include "cmd/signals.h"
+#include "cmd/stats.h"
+#include "cmd/tree.h"
+
+enum nest_opt {
+	NEST_DEPTH, NEST_VENDOR, NEST_ACCEL, NEST_CPU, NEST_MEMORY, NEST_KERNEL, NEST_MODULES, NEST_APPEND, NEST_TIMEOUT, NEST_DMESG,
+	NEST_JSON, NEST_STAT, NEST_TRACE, NEST_CONSOLE, NEST_SHELL, NEST_KEEP, NEST_HELP
+};
+
+static const struct opt nest_opts[] = {
+	[NEST_DEPTH] = {"depth", NULL, "N", "how many levels of guests (2)"},
+	[NEST_VENDOR] = {"vendor", NULL, "NAME", "whose processor L1 gets: amd (the default)"},
+	[NEST_ACCEL] = {"accel", "-accel", "WHICH", "auto (the default), kvm, or soft: nestbox's own processor"},
+	[NEST_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "L1's processor (EPYC on soft, the host's on kvm)"},
+	[NEST_MEMORY] = {"memory", "-m", "SIZE", "L1's memory, such as 1G (chosen by need)"},
+	[NEST_KERNEL] = {"kernel", "-kernel", "FILE", "the guests' kernel (a distribution's, see the manual)"},
+	[NEST_MODULES] = {"modules", NULL, "DIR", "that kernel's modules"},
+	[NEST_APPEND] = {"append", "-append", "TEXT", "more for L1's kernel command line"},
+	[NEST_TIMEOUT] = {"timeout", NULL, "TIME", "give up after so many seconds, or 5m, 1h (300)"},
+	[NEST_DMESG] = {"dmesg", NULL, "DIR", "save each level's kernel log there: dmesg-L1.txt, ..."},
+	[NEST_JSON] = {"json", NULL, NULL, "one JSON object instead of the tree"},
+	[NEST_STAT] = {"stat", NULL, NULL, "L1's processor counters at the end"},
+	[NEST_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
+	[NEST_CONSOLE] = {"console", NULL, NULL, "copy L1's serial console to stderr"},
+	[NEST_SHELL] = {"shell", NULL, "LEVEL", NULL},
+	[NEST_KEEP] = {"keep", NULL, NULL, NULL},
+	[NEST_HELP] = {"help", "-h", NULL, "this text"},
+};
+
+struct nest {
+	const char *accel_word, *cpu, *kernel_file, *modules, *append, *dmesg, *trace;
+	u64 depth, memory, timeout_ms;
+	bool json, stat, console;
+	struct accel accel;
+	struct kernel_image kernel;
+	struct log *log;
+	struct tree tree;
+	struct channel_rx rx;
+	struct tail serial;
+};
+
+static int usage(const char *why)
+{
+	fprintf(stderr, "nestbox nest: %s\n", why);
+	return EXIT_USAGE;
+}
+
+static int nest_help(void)
+{
+	puts("nestbox nest [options]: runs a guest hypervisor and a guest inside it, and proves that it did\n");
+	opt_help(nest_opts, ARRAY_SIZE(nest_opts), stdout);
+	puts("\nexit codes: 0 nested KVM works, 1 it does not and the tree says where, 2 usage, 3 the host refused,\n"
+	     "4 a guest failed, 124 out of time");
+	return EXIT_DONE;
+}
+
+/* One option. -1: go on; else the exit code. */
+static int take_option(struct nest *n, int which, const char *v)
+{
+	char why[300];
+
+	switch ((enum nest_opt)which) {
+	case NEST_DEPTH:
+		return opt_number(v, 2, TREE_LEVELS, &n->depth) ? -1 : usage("--depth wants a number from 2 to 8");
+	case NEST_VENDOR:
+		if (!strcmp(v, "amd") || !strcmp(v, "auto"))
+			return -1;
+		return usage(strcmp(v, "intel") ? "--vendor wants amd" : "--vendor intel is not there yet: use --vendor amd");
+	case NEST_ACCEL: n->accel_word = v; return -1;
+	case NEST_CPU: n->cpu = v; return -1;
+	case NEST_MEMORY:
+		if (opt_size(v, 1ull << 20, &n->memory) && n->memory >= 64ull << 20)
+			return -1;
+		snprintf(why, sizeof(why), "--memory wants a size of at least 64M, not %.40s", v);
+		return usage(why);
+	case NEST_KERNEL: n->kernel_file = v; return -1;
+	case NEST_MODULES: n->modules = v; return -1;
+	case NEST_APPEND: n->append = v; return -1;
+	case NEST_TIMEOUT:
+		return opt_duration(v, &n->timeout_ms) ? -1 : usage("--timeout wants seconds, or 5m, 1h; 0 for none");
+	case NEST_DMESG: n->dmesg = v; return -1;
+	case NEST_JSON: n->json = true; return -1;
+	case NEST_STAT: n->stat = true; return -1;
+	case NEST_TRACE: n->trace = v; return -1;
+	case NEST_CONSOLE: n->console = true; return -1;
+	case NEST_SHELL: return usage("--shell is not there yet");
+	case NEST_KEEP: return usage("--keep is not there yet");
+	case NEST_HELP: return nest_help();
+	}
+	return -1;
+}
+
+static int take_options(struct nest *n, int argc, char **argv)
+{
+	struct opt_walk w;
+	int which, code;
+
+	opt_start(&w, nest_opts, ARRAY_SIZE(nest_opts), argc - 1, argv + 1);
+	while ((which = opt_next(&w)) != OPT_END) {
+		char why[300];
+
+		if (which == OPT_BAD)
+			return usage(w.why);
+		if (which == OPT_WORD) {
+			snprintf(why, sizeof(why), "it takes no argument %.60s: see --help", w.value);
+			return usage(why);
+		}
+		code = take_option(n, which, w.value);
+		if (code >= 0)
+			return code;
+	}
+	return -1;
+}
+
+static void nest_message(void *ctx, json_t *msg)
+{
+	struct nest *n = ctx;
+
+	if (trace_on(log_topics(n->log), TRACE_CHANNEL)) {
+		char *text = json_dumps(msg, JSON_COMPACT);
+
+		log_trace(n->log, TRACE_CHANNEL, "%.2000s", text ? text : "");
+		free(text);
+	}
+	tree_message(&n->tree, msg);
+}
+
+static void nest_channel(void *ctx, const u8 *buf, size_t len)
+{
+	channel_rx_feed(&((struct nest *)ctx)->rx, buf, len);
+}
+
+static void nest_serial(void *ctx, const u8 *buf, size_t len)
+{
+	struct nest *n = ctx;
+
+	tail_feed(&n->serial, buf, len);
+	if (n->console)
+		fwrite(buf, 1, len, stderr);
+}
+
+static void describe_host(const struct nest *n, char *out, size_t room)
+{
+	char vendor[49], brand[49];
+
+	level_own_cpu(vendor, brand);
+	snprintf(out, room, "%s · /dev/kvm: %s · accelerator: %s", brand[0] ? brand : vendor, n->accel.kvm,
+		 n->accel.engine == ACCEL_KVM ? "kvm" : "soft");
+}
+
+static void save_logs(const struct nest *n)
+{
+	if (mkdir(n->dmesg, 0755) && errno != EEXIST)
+		fprintf(stderr, "nestbox nest: %s cannot be made: %s\n", n->dmesg, strerror(errno));
+	for (unsigned i = 1; i <= n->tree.depth; i++) {
+		char path[512];
+
+		snprintf(path, sizeof(path), "%s/dmesg-L%u.txt", n->dmesg, i);
+		FILE *f = fopen(path, "w");
+		if (!f) {
+			fprintf(stderr, "nestbox nest: %s cannot be written: %s\n", path, strerror(errno));
+			return;
+		}
+		tree_print_log(&n->tree, i, f);
+		fclose(f);
+	}
+}
+
+static void print_complaints(const struct nest *n)
+{
+	for (unsigned i = 1; i <= n->tree.depth; i++) {
+		size_t k;
+		json_t *text;
+
+		json_array_foreach (n->tree.level[i].complaints, k, text)
+			fprintf(stderr, "L%u's kernel complained: %s\n", i, json_string_value(text));
+	}
+}
+
+/* The console of the level that broke, or the nearest one above it that left any words. */
+static void print_console(struct nest *n, unsigned level)
+{
+	const char *text = NULL;
+	char *own = NULL, *save = NULL, *copy;
+
+	for (; level > 1 && !(text = n->tree.level[level].console); level--)
+		;
+	if (!text)
+		text = own = tail_text(&n->serial, 20);
+	copy = text ? strdup(text) : NULL;
+	if (copy && *copy)
+		fprintf(stderr, "L%u's last words on its console:\n", level ? level : 1);
+	for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		fprintf(stderr, "  L%u| %s\n", level ? level : 1, line);
+	free(copy);
+	free(own);
+}
+
+static void print_verdict(struct nest *n, const struct tree_verdict *v)
+{
+	if (n->json) {
+		json_t *all = tree_json(&n->tree, v);
+
+		json_dumpf(all, stdout, JSON_INDENT(1));
+		putchar('\n');
+		json_decref(all);
+	} else if (v->code == EXIT_DONE) {
+		puts(v->text);
+	}
+	fflush(stdout);
+	if (v->code != EXIT_DONE) {
+		fprintf(stderr, "nested KVM does not work here: %s\n", v->text);
+		if (v->code != EXIT_NOT_SO)
+			print_console(n, v->level);
+	}
+}
+
+static int judge(struct nest *n, enum vm_stop stop, const struct err *e)
+{
+	char stopped[500];
+	struct tree_verdict v;
+
+	if ((stop == VM_ERROR || stop == VM_TRIPLE_FAULT) && e->code)
+		snprintf(stopped, sizeof(stopped), "%s", e->text);
+	else
+		snprintf(stopped, sizeof(stopped), "%s", level_stop_text(stop));
+	tree_conclude(&n->tree, stop == VM_POWEROFF ? NULL : stopped, &v);
+	if (stop == VM_TIMEOUT && v.code != EXIT_DONE)
+		v.code = EXIT_TIMEOUT;
+	print_verdict(n, &v);
+	print_complaints(n);
+	if (n->dmesg)
+		save_logs(n);
+	return (int)v.code;
+}
+
+static int nest_run(struct nest *n, struct signals *signals)
+{
+	struct err e = {0};
+	struct machine *m;
+	struct clock *clock = clock_host();
+	enum vm_stop stop;
+	u64 start;
+	int rc, code;
+
+	struct level_start first = {
+		.level = 1,
+		.depth = (unsigned)n->depth,
+		.accel = n->accel.engine,
+		.cpu = n->accel.cpu,
+		.vendor = n->accel.vendor,
+		.memory = n->memory,
+		.timeout_ms = n->timeout_ms,
+		.kernel = &n->kernel,
+		.append = n->append,
+		.serial = {nest_serial, n},
+		.channel = {nest_channel, n},
+		.log = n->log,
+	};
+	rc = level_new(&first, &m, NULL, &e);
+	if (rc) {
+		fprintf(stderr, "nested KVM does not work here: L1: %s\n", e.text);
+		return rc == -ENOENT ? EXIT_GUEST : EXIT_HOST; /* ENOENT: a module that L1 needs */
+	}
+	signals_guard(signals, m);
+	start = clock->now(clock);
+	stop = machine_run(m, &e);
+	start = clock->now(clock) - start;
+	signals_guard(signals, NULL);
+	code = stop == VM_USER ? EXIT_GUEST : judge(n, stop, &e);
+	if (n->stat)
+		stats_print(m, start, stderr);
+	machine_free(m);
+	return code;
+}
+
+static int nest_prepare(struct nest *n)
+{
+	struct err e = {0};
+	char host[200];
+	int rc;
+
+	n->log = log_new(stderr, "");
+	if (!n->log)
+		return EXIT_HOST;
+	if (n->trace && log_enable(n->log, n->trace, &e))
+		return usage(e.text);
+	rc = accel_choose(n->accel_word, n->cpu, true, &n->accel, &e);
+	if (rc) {
+		fprintf(stderr, "nestbox nest: %s\n", e.text);
+		return rc == -EINVAL ? EXIT_USAGE : EXIT_HOST;
+	}
+	rc = kernel_find(n->kernel_file, n->modules, &n->kernel, &e);
+	if (rc) {
+		fprintf(stderr, "nestbox nest: %s\n", e.text);
+		return rc == -ENOENT && (n->kernel_file || n->modules) ? EXIT_USAGE : EXIT_HOST;
+	}
+	describe_host(n, host, sizeof(host));
+	tree_start(&n->tree, (unsigned)n->depth, n->accel.signature, host, n->json ? NULL : stdout);
+	return -1;
+}
+
+int cmd_nest(int argc, char **argv)
+{
+	struct nest *n = calloc(1, sizeof(*n));
+	struct signals signals;
+	struct err e = {0};
+	int code, sig = 0;
+
+	if (!n)
+		return EXIT_HOST;
+	n->accel_word = "auto";
+	n->depth = 2;
+	n->timeout_ms = 300000;
+	n->rx = (struct channel_rx){.message = nest_message, .ctx = n};
+	code = take_options(n, argc, argv);
+	if (code < 0)
+		code = nest_prepare(n);
+	if (code < 0 && signals_start(&signals, &e)) {
+		fprintf(stderr, "nestbox nest: %s\n", e.text);
+		code = EXIT_HOST;
+	} else if (code < 0) {
+		code = nest_run(n, &signals);
+		sig = signals_stop(&signals);
+	}
+	kernel_free(&n->kernel);
+	channel_rx_free(&n->rx);
+	tree_free(&n->tree);
+	log_free(n->log);
+	free(n);
+	if (sig)
+		fprintf(stderr, "nestbox nest: stopped, all levels are gone\n");
+	return sig ? 128 + sig : code;
+}

@@ -1,0 +1,283 @@
+/*
+ * `nestbox run`: one guest at this level, its serial console on this terminal.
+ *
+ * Without --initrd the guest gets nestbox's own root with busybox: a shell on the console, and power off when it ends.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/accel.h"
+#include "cmd/channel.h"
+#include "cmd/cmd.h"
+#include "cmd/file.h"
+#include "cmd/kernel.h"
+#include "cmd/level.h"
+#include "cmd/opt.h"
+#include "cmd/signals.h"
+#include "cmd/stats.h"
+#include "cmd/terminal.h"
+
+enum run_opt {
+	RUN_ACCEL, RUN_CPU, RUN_SMP, RUN_MEMORY, RUN_KERNEL, RUN_MODULES, RUN_INITRD, RUN_APPEND, RUN_TIMEOUT, RUN_TESTDEV, RUN_STAT,
+	RUN_TRACE, RUN_DROP, RUN_NOGRAPHIC, RUN_SERIAL, RUN_DISK, RUN_NET, RUN_BIOS, RUN_GDB, RUN_HELP
+};
+
+static const struct opt run_opts[] = {
+	[RUN_ACCEL] = {"accel", "-accel", "WHICH", "auto (the default), kvm, or soft: nestbox's own processor"},
+	[RUN_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "the guest's processor (EPYC on soft, the host's on kvm)"},
+	[RUN_SMP] = {"smp", "-smp", "N", "processors (1; more are not there yet)"},
+	[RUN_MEMORY] = {"memory", "-m", "SIZE", "memory, such as 512M (512M)"},
+	[RUN_KERNEL] = {"kernel", "-kernel", "FILE", "the kernel, a bzImage (a distribution's, see the manual)"},
+	[RUN_MODULES] = {"modules", NULL, "DIR", "that kernel's modules, for the root without --initrd"},
+	[RUN_INITRD] = {"initrd", "-initrd", "FILE", "the initial root (nestbox's own: a busybox shell)"},
+	[RUN_APPEND] = {"append", "-append", "TEXT", "the kernel's command line (console=ttyS0 …)"},
+	[RUN_TIMEOUT] = {"timeout", NULL, "TIME", "stop after so many seconds, or 5m, 1h (none)"},
+	[RUN_TESTDEV] = {"testdev", NULL, NULL, "a byte written to port 0xf4 ends the run; 0 is success"},
+	[RUN_STAT] = {"stat", NULL, NULL, "processor counters at the end"},
+	[RUN_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
+	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
+	[RUN_NOGRAPHIC] = {"nographic", "-nographic", NULL, NULL},
+	[RUN_SERIAL] = {"serial", "-serial", "stdio", NULL},
+	[RUN_DISK] = {"disk", NULL, "FILE", NULL},
+	[RUN_NET] = {"net", NULL, "user", NULL},
+	[RUN_BIOS] = {"bios", "-bios", "FILE", NULL},
+	[RUN_GDB] = {"gdb", NULL, "ADDRESS", NULL},
+	[RUN_HELP] = {"help", "-h", NULL, "this text"},
+};
+
+struct run {
+	const char *accel_word, *cpu, *kernel_file, *modules, *initrd_file, *append, *trace;
+	u64 memory, timeout_ms, drop_every;
+	bool testdev, stat;
+	struct accel accel;
+	struct kernel_image kernel;
+	struct file_bytes initrd;
+	struct log *log;
+};
+
+static int usage(const char *why)
+{
+	fprintf(stderr, "nestbox run: %s\n", why);
+	return EXIT_USAGE;
+}
+
+static int run_help(void)
+{
+	puts("nestbox run [options]: one guest, its serial console here; Ctrl-A x leaves\n");
+	opt_help(run_opts, ARRAY_SIZE(run_opts), stdout);
+	puts("\nexit codes: 0 the guest powered itself off, 2 usage, 3 the host refused, 4 the guest failed, 124 out of time");
+	return EXIT_DONE;
+}
+
+static int not_yet(const char *name)
+{
+	fprintf(stderr, "nestbox run: --%s is not there yet\n", name);
+	return EXIT_USAGE;
+}
+
+/* One option. -1: go on; else the exit code. */
+static int take_option(struct run *r, int which, const char *v)
+{
+	u64 n;
+
+	switch ((enum run_opt)which) {
+	case RUN_ACCEL: r->accel_word = v; return -1;
+	case RUN_CPU: r->cpu = v; return -1;
+	case RUN_SMP:
+		if (!opt_number(v, 1, 1024, &n))
+			return usage("--smp wants a number");
+		return n == 1 ? -1 : usage("--smp: more than one processor is not there yet");
+	case RUN_MEMORY:
+		return opt_size(v, 1ull << 20, &r->memory) && r->memory ? -1 : usage("--memory wants a size, such as 512M");
+	case RUN_KERNEL: r->kernel_file = v; return -1;
+	case RUN_MODULES: r->modules = v; return -1;
+	case RUN_INITRD: r->initrd_file = v; return -1;
+	case RUN_APPEND: r->append = v; return -1;
+	case RUN_TIMEOUT: return opt_duration(v, &r->timeout_ms) ? -1 : usage("--timeout wants seconds, or 5m, 1h");
+	case RUN_TESTDEV: r->testdev = true; return -1;
+	case RUN_STAT: r->stat = true; return -1;
+	case RUN_TRACE: r->trace = v; return -1;
+	case RUN_DROP: return opt_number(v, 0, UINT64_MAX, &r->drop_every) ? -1 : usage("--drop-every wants a number");
+	case RUN_NOGRAPHIC: return -1;
+	case RUN_SERIAL:
+		if (!strcmp(v, "stdio") || !strcmp(v, "mon:stdio"))
+			return -1;
+		return usage("--serial: only stdio is there yet");
+	case RUN_DISK:
+	case RUN_NET:
+	case RUN_BIOS:
+	case RUN_GDB: return not_yet(run_opts[which].name);
+	case RUN_HELP: return run_help();
+	}
+	return -1;
+}
+
+static int take_options(struct run *r, int argc, char **argv)
+{
+	struct opt_walk w;
+	int which, code;
+
+	opt_start(&w, run_opts, ARRAY_SIZE(run_opts), argc - 1, argv + 1);
+	while ((which = opt_next(&w)) != OPT_END) {
+		char why[300];
+
+		if (which == OPT_BAD)
+			return usage(w.why);
+		if (which == OPT_WORD) {
+			snprintf(why, sizeof(why), "it takes no argument %.60s: see --help", w.value);
+			return usage(why);
+		}
+		code = take_option(r, which, w.value);
+		if (code >= 0)
+			return code;
+	}
+	return -1;
+}
+
+static int fail(const struct err *e, enum exit_code code)
+{
+	fprintf(stderr, "nestbox run: %s\n", e->text);
+	return (int)code;
+}
+
+static int prepare(struct run *r)
+{
+	struct err e = {0};
+	int rc;
+
+	r->log = log_new(stderr, "");
+	if (!r->log)
+		return EXIT_HOST;
+	if (r->trace && log_enable(r->log, r->trace, &e))
+		return fail(&e, EXIT_USAGE);
+	rc = accel_choose(r->accel_word, r->cpu, false, &r->accel, &e);
+	if (rc)
+		return fail(&e, rc == -EINVAL ? EXIT_USAGE : EXIT_HOST);
+	rc = kernel_find(r->kernel_file, r->modules, &r->kernel, &e);
+	if (rc)
+		return fail(&e, rc == -ENOENT && (r->kernel_file || r->modules) ? EXIT_USAGE : EXIT_HOST);
+	if (r->initrd_file) {
+		rc = file_read(r->initrd_file, &r->initrd, &e);
+		if (rc)
+			return fail(&e, rc == -ENOENT ? EXIT_USAGE : EXIT_HOST);
+	}
+	return -1;
+}
+
+static const char *find_busybox(void)
+{
+	static const char *const paths[] = {"/bin/busybox", "/usr/bin/busybox", "/sbin/busybox"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
+		if (!access(paths[i], R_OK))
+			return paths[i];
+	return NULL;
+}
+
+static int make(struct run *r, struct machine **m, struct err *e)
+{
+	struct machine_config cfg = {
+		.accel = r->accel.engine,
+		.cpu = r->accel.cpu,
+		.vcpus = 1,
+		.memory = r->memory,
+		.kernel = {r->kernel.data, r->kernel.size},
+		.initrd = {r->initrd.data, r->initrd.size},
+		.cmdline = r->append ? r->append : "console=ttyS0",
+		.serial = {terminal_write, NULL},
+		.timeout_ms = r->timeout_ms,
+		.testdev = r->testdev,
+		.drop_every = r->drop_every,
+		.log = r->log,
+	};
+	struct level_start shell = {
+		.accel = r->accel.engine,
+		.cpu = r->accel.cpu,
+		.memory = r->memory,
+		.timeout_ms = r->timeout_ms,
+		.testdev = r->testdev,
+		.drop_every = r->drop_every,
+		.kernel = &r->kernel,
+		.busybox = find_busybox(),
+		.append = r->append,
+		.serial = {terminal_write, NULL},
+		.log = r->log,
+	};
+
+	if (r->initrd_file)
+		return machine_new(&cfg, m, e);
+	if (!shell.busybox)
+		return err_set(e, ENOENT, "no busybox on this host for a shell in the guest: give --initrd FILE");
+	return level_new(&shell, m, NULL, e);
+}
+
+static int conclude(enum vm_stop stop, int code, const struct err *e)
+{
+	switch (stop) {
+	case VM_POWEROFF: return EXIT_DONE;
+	case VM_USER: return EXIT_DONE;
+	case VM_DEBUG_EXIT:
+		if (code)
+			fprintf(stderr, "nestbox run: the guest wrote %d to the exit port\n", code);
+		return code ? EXIT_GUEST : EXIT_DONE;
+	case VM_TIMEOUT:
+		fprintf(stderr, "nestbox run: the guest ran out of time\n");
+		return EXIT_TIMEOUT;
+	default:
+		fprintf(stderr, "nestbox run: the guest failed: %s\n", e->code ? e->text : level_stop_text(stop));
+		return EXIT_GUEST;
+	}
+}
+
+static int run_machine(struct run *r, struct signals *signals)
+{
+	struct clock *clock = clock_host();
+	struct err e = {0};
+	struct terminal terminal;
+	struct machine *m;
+	enum vm_stop stop;
+	u64 start;
+	int code;
+
+	if (make(r, &m, &e))
+		return fail(&e, EXIT_HOST);
+	if (terminal_start(&terminal, m, &e)) {
+		machine_free(m);
+		return fail(&e, EXIT_HOST);
+	}
+	signals_guard(signals, m);
+	start = clock->now(clock);
+	stop = machine_run(m, &e);
+	start = clock->now(clock) - start;
+	signals_guard(signals, NULL);
+	terminal_stop(&terminal);
+	code = conclude(stop, machine_vm(m)->stop_code, &e);
+	if (r->stat)
+		stats_print(m, start, stderr);
+	machine_free(m);
+	return code;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run r = {.accel_word = "auto", .memory = 512ull << 20};
+	struct signals signals;
+	struct err e = {0};
+	int code = take_options(&r, argc, argv), sig = 0;
+
+	if (code < 0)
+		code = prepare(&r);
+	if (code < 0 && signals_start(&signals, &e)) {
+		code = fail(&e, EXIT_HOST);
+	} else if (code < 0) {
+		code = run_machine(&r, &signals);
+		sig = signals_stop(&signals);
+	}
+	kernel_free(&r.kernel);
+	free(r.initrd.data);
+	log_free(r.log);
+	return sig ? 128 + sig : code;
+}

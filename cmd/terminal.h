@@ -1,0 +1,31 @@
+/*
+ * This program's terminal as a guest's serial console.
+ *
+ * With a terminal on stdin it is put into raw mode, and Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A sends one Ctrl-A,
+ * Ctrl-A h says so. Without one, stdin's bytes go to the guest as they are, and its end is not the guest's end.
+ */
+#ifndef CMD_TERMINAL_H
+#define CMD_TERMINAL_H
+
+#include <pthread.h>
+#include <termios.h>
+
+#include "base/err.h"
+
+struct machine;
+
+struct terminal {
+	struct machine *machine;
+	struct termios saved;
+	bool raw, escaped, started;
+	int quit[2]; /* a pipe: closing its end stops the thread */
+	pthread_t thread;
+};
+
+/* Starts to pass input on to m; its leaving is machine_stop(m, VM_USER). */
+int terminal_start(struct terminal *t, struct machine *m, struct err *e);
+void terminal_stop(struct terminal *t);
+/* A char_sink's write: the guest's output to stdout, at once. */
+void terminal_write(void *ctx, const u8 *buf, size_t n);
+
+#endif

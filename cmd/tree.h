@@ -1,0 +1,54 @@
+/*
+ * What the host knows of each level, from the levels' own messages, and what it concludes.
+ *
+ * The conclusion rests on evidence only: each level said hello, L1's hypervisor is the one that we gave it, every deeper
+ * level's hypervisor is KVM, and the KVM above each deeper level counted exits for it. Messages may come from a guest gone
+ * mad: whatever they lack or overdo is survived.
+ */
+#ifndef CMD_TREE_H
+#define CMD_TREE_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/types.h"
+#include "cmd/cmd.h"
+
+#define TREE_LEVELS 8
+
+struct tree_level {
+	json_t *hello, *kvm, *evidence, *error; /* the messages themselves; NULL: did not come */
+	u64 cpuid_ns;
+	bool done, printed;
+	json_t *log;        /* [[priority, microseconds, text], ...] */
+	json_t *complaints; /* texts of the log that should not be there */
+	char *console;      /* last serial output, when the level above saw it end badly */
+};
+
+struct tree {
+	unsigned depth;
+	char signature[13]; /* the hypervisor that L1 must report */
+	FILE *out;          /* the live tree; NULL: silent */
+	struct tree_level level[TREE_LEVELS + 1]; /* [1..depth] */
+};
+
+struct tree_verdict {
+	enum exit_code code;
+	unsigned level;  /* where it broke, 0: nowhere */
+	char text[600];  /* one sentence */
+};
+
+/* `host`: the text of L0's line. */
+void tree_start(struct tree *t, unsigned depth, const char *signature, const char *host, FILE *out);
+void tree_message(struct tree *t, json_t *msg);
+/* After the end. `stopped`: why L1's machine stopped, if not by powering off; NULL otherwise. */
+void tree_conclude(struct tree *t, const char *stopped, struct tree_verdict *v);
+/* Everything as one object; new reference. */
+json_t *tree_json(const struct tree *t, const struct tree_verdict *v);
+/* The level's log as dmesg prints it. */
+void tree_print_log(const struct tree *t, unsigned level, FILE *out);
+void tree_free(struct tree *t);
+/* Is this line of a kernel's log a complaint that a sound machine does not cause? */
+bool tree_is_complaint(int priority, const char *text);
+
+#endif
