@@ -182,6 +182,8 @@ static long events_get(struct kvm_vcpu *v, struct x86_state *st)
 	if (rc)
 		return rc;
 	st->shadow = shadow_swap(ev.interrupt.shadow);
+	if (st->shadow == (SHADOW_STI | SHADOW_MOVSS)) /* SVM has one bit for both */
+		st->shadow = SHADOW_STI;
 	st->nmi_pending = ev.nmi.pending != 0;
 	st->nmi_blocked = ev.nmi.masked != 0;
 	return 0;

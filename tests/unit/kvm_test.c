@@ -314,7 +314,7 @@ static void state_round_trip(void **state)
 	st.msr.kernel_gs_base = 0xffff888000001000;
 	st.msr.lstar = 0xffffffff81000000;
 	st.msr.star = 0x0023001000000000;
-	st.msr.sysenter_eip = 0xffffffff81000010;
+	st.msr.sysenter_eip = 0x81000010; /* AMD keeps 32 bits */
 	st.msr.pat = 0x0407050600070106;
 	st.fpu.fcw = 0x27f;
 	st.fpu.mxcsr = 0x1fa0;
