@@ -11,7 +11,7 @@
 #include "base/types.h"
 
 struct apic_ops {
-	/* The vector that would be delivered now (IRR above PPR, or an ExtINT from the PIC), or -1. */
+	/* The vector that would be delivered now (IRR above PPR; 256 for an ExtINT, whose vector comes with ack), or -1. */
 	int (*highest)(void *apic);
 	/* Accepts it: IRR -> ISR (or the PIC's INTA cycle). Returns the vector, or -1 when it has gone. */
 	int (*ack)(void *apic);
@@ -21,6 +21,9 @@ struct apic_ops {
 	/* MSRs that belong to the APIC: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h), x2APIC (800h-8FFh). false: #GP(0). */
 	bool (*msr_read)(void *apic, u32 msr, u64 *value) must_check;
 	bool (*msr_write)(void *apic, u32 msr, u64 value) must_check;
+	/* The processor's own memory-mapped registers. false: gpa is not in them (moved, disabled, x2APIC mode). Lock not held. */
+	bool (*mmio_read)(void *apic, u64 gpa, unsigned size, u64 *value) must_check;
+	bool (*mmio_write)(void *apic, u64 gpa, unsigned size, u64 value) must_check;
 };
 
 #endif
