@@ -1,8 +1,10 @@
 /*
  * CPUID as a function of the model: the leaves that are not feature words, and the assembly of those that are.
- * SDM vol. 2 "CPUID"; APM vol. 3 appendix E. Leaves 40000000h to 400000FFh are nestbox's own, 40000100h the KVM-compatible clock.
+ * SDM vol. 2 "CPUID"; APM vol. 3 appendix E. Leaves 40000000h to 400000FFh are nestbox's own, 40000100h the
+ * KVM-compatible clock.
  *
- * Caches and TLBs are described as small, plain ones of the vendor: they exist for software that insists on reading them.
+ * Caches and TLBs are described as small, plain ones of the vendor: they exist for software that insists on reading
+ * them.
  */
 #include <string.h>
 
@@ -12,12 +14,12 @@
 enum { A, B, C, D };
 
 #define HYPERVISOR_BASE 0x40000000u
-#define HYPERVISOR_MAX 0x40000010u
-#define CLOCK_BASE 0x40000100u
-#define CLOCK_MAX 0x40000101u
-#define CLOCK_FEATURES (BIT(3) | BIT(24)) /* CLOCKSOURCE2, CLOCKSOURCE_STABLE */
-#define APIC_BUS_KHZ 1000000u             /* the local APIC's timer clock, before its divider */
-#define ASIDS 0x8000u
+#define HYPERVISOR_MAX	0x40000010u
+#define CLOCK_BASE	0x40000100u
+#define CLOCK_MAX	0x40000101u
+#define CLOCK_FEATURES	(BIT(3) | BIT(24)) /* CLOCKSOURCE2, CLOCKSOURCE_STABLE */
+#define APIC_BUS_KHZ	1000000u	   /* the local APIC's timer clock, before its divider */
+#define ASIDS		0x8000u
 /* Bits of leaf 1 EDX that AMD repeats in 80000001h EDX (APM vol. 3 E.4.2). */
 #define AMD_COPY 0x0183f3ffu
 
@@ -154,7 +156,8 @@ static void leaf_d(const struct ctx *c, u32 sub)
 	if (!supported)
 		return;
 	if (sub == 0) {
-		words(c->r, (u32)supported, xsave_standard_size(c->env->xcr0), xsave_standard_size(supported), (u32)(supported >> 32));
+		words(c->r, (u32)supported, xsave_standard_size(c->env->xcr0), xsave_standard_size(supported),
+		      (u32)(supported >> 32));
 	} else if (sub == 1) {
 		features(c, 0xd, 1);
 		if (x86_has(c->m, X86F_XSAVEC))
@@ -267,12 +270,8 @@ static void extended_leaf(const struct ctx *c, u32 leaf, u32 sub)
 		words(c->r, 1, ASIDS, 0, 0);
 		features(c, leaf, 0);
 		return;
-	case 0x80000019: /* 1-GByte page TLBs */
-		words(c->r, 0xf040f040, 0xf0400000, 0, 0);
-		return;
-	case 0x8000001a: /* FP128, MOVU */
-		c->r[A] = 3;
-		return;
+	case 0x80000019: /* 1-GByte page TLBs */ words(c->r, 0xf040f040, 0xf0400000, 0, 0); return;
+	case 0x8000001a: /* FP128, MOVU */ c->r[A] = 3; return;
 	case 0x8000001d:
 		if (x86_has(c->m, X86F_TOPOEXT))
 			cache_leaf(c, sub, true);

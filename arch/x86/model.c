@@ -1,8 +1,8 @@
 /*
  * Reading a model request: NAME[,feature=on|off|,+feature,-feature]… (model.h), and the rules between features.
  *
- * A feature falls away silently with the host unit that would run it or with the feature that it builds on; only what the request
- * names must hold, or the request is refused.
+ * A feature falls away silently with the host unit that would run it or with the feature that it builds on; only what
+ * the request names must hold, or the request is refused.
  */
 #include "arch/x86/model.h"
 
@@ -23,18 +23,74 @@ const struct x86_feature_row x86_feature_rows[X86_FEATURES] = {
 static const struct {
 	u16 feature, base;
 } builds_on[] = {
-#define ON(f, b) {X86F_##f, X86F_##b}
-	ON(SSE, FXSR), ON(SSE2, SSE), ON(SSE3, SSE2), ON(SSSE3, SSE3), ON(SSE4_1, SSSE3), ON(SSE4_2, SSE4_1), ON(SSE4A, SSE3),
-	ON(PCLMULQDQ, SSE2), ON(AES, SSE2), ON(SHA_NI, SSE2), ON(GFNI, SSE2), ON(MMXEXT, MMX),
-	ON(XSAVE, FXSR), ON(XSAVEOPT, XSAVE), ON(XSAVEC, XSAVE), ON(XGETBV1, XSAVE), ON(XSAVES, XSAVEC), ON(AVX, XSAVE), ON(AVX, SSE4_2),
-	ON(FMA, AVX), ON(F16C, AVX), ON(AVX2, AVX), ON(VAES, AVX), ON(VPCLMULQDQ, AVX), ON(AVX_VNNI, AVX2), ON(AVX512F, AVX2),
-	ON(AVX512DQ, AVX512F), ON(AVX512CD, AVX512F), ON(AVX512BW, AVX512F), ON(AVX512VL, AVX512F), ON(AVX512IFMA, AVX512F),
-	ON(AVX512_VBMI, AVX512BW), ON(AVX512_VBMI2, AVX512BW), ON(AVX512_VNNI, AVX512F), ON(AVX512_BITALG, AVX512BW),
-	ON(AVX512_VPOPCNTDQ, AVX512F), ON(AVX512_VP2INTERSECT, AVX512F), ON(AVX512_FP16, AVX512BW), ON(AVX512_BF16, AVX512BW),
-	ON(PAE, CX8), ON(LM, PAE), ON(NX, PAE), ON(SYSCALL, LM), ON(LAHF_LM, LM), ON(CX16, LM), ON(PDPE1GB, LM), ON(PCID, LM),
-	ON(FSGSBASE, LM), ON(INVPCID, LM), ON(X2APIC, APIC), ON(TSC_DEADLINE, APIC), ON(ARAT, APIC), ON(MCA, MCE),
-	ON(TSC_DEADLINE, TSC), ON(TSC_ADJUST, TSC), ON(INVTSC, TSC), ON(RDTSCP, TSC), ON(RDPID, RDTSCP),
-	ON(SVM, LM), ON(SVM_NPT, SVM), ON(NRIP_SAVE, SVM), ON(VMCB_CLEAN, SVM), ON(FLUSHBYASID, SVM), ON(DECODEASSISTS, SVM),
+#define ON(f, b)                                                                                                       \
+	{                                                                                                              \
+		X86F_##f, X86F_##b                                                                                     \
+	}
+	ON(SSE, FXSR),
+	ON(SSE2, SSE),
+	ON(SSE3, SSE2),
+	ON(SSSE3, SSE3),
+	ON(SSE4_1, SSSE3),
+	ON(SSE4_2, SSE4_1),
+	ON(SSE4A, SSE3),
+	ON(PCLMULQDQ, SSE2),
+	ON(AES, SSE2),
+	ON(SHA_NI, SSE2),
+	ON(GFNI, SSE2),
+	ON(MMXEXT, MMX),
+	ON(XSAVE, FXSR),
+	ON(XSAVEOPT, XSAVE),
+	ON(XSAVEC, XSAVE),
+	ON(XGETBV1, XSAVE),
+	ON(XSAVES, XSAVEC),
+	ON(AVX, XSAVE),
+	ON(AVX, SSE4_2),
+	ON(FMA, AVX),
+	ON(F16C, AVX),
+	ON(AVX2, AVX),
+	ON(VAES, AVX),
+	ON(VPCLMULQDQ, AVX),
+	ON(AVX_VNNI, AVX2),
+	ON(AVX512F, AVX2),
+	ON(AVX512DQ, AVX512F),
+	ON(AVX512CD, AVX512F),
+	ON(AVX512BW, AVX512F),
+	ON(AVX512VL, AVX512F),
+	ON(AVX512IFMA, AVX512F),
+	ON(AVX512_VBMI, AVX512BW),
+	ON(AVX512_VBMI2, AVX512BW),
+	ON(AVX512_VNNI, AVX512F),
+	ON(AVX512_BITALG, AVX512BW),
+	ON(AVX512_VPOPCNTDQ, AVX512F),
+	ON(AVX512_VP2INTERSECT, AVX512F),
+	ON(AVX512_FP16, AVX512BW),
+	ON(AVX512_BF16, AVX512BW),
+	ON(PAE, CX8),
+	ON(LM, PAE),
+	ON(NX, PAE),
+	ON(SYSCALL, LM),
+	ON(LAHF_LM, LM),
+	ON(CX16, LM),
+	ON(PDPE1GB, LM),
+	ON(PCID, LM),
+	ON(FSGSBASE, LM),
+	ON(INVPCID, LM),
+	ON(X2APIC, APIC),
+	ON(TSC_DEADLINE, APIC),
+	ON(ARAT, APIC),
+	ON(MCA, MCE),
+	ON(TSC_DEADLINE, TSC),
+	ON(TSC_ADJUST, TSC),
+	ON(INVTSC, TSC),
+	ON(RDTSCP, TSC),
+	ON(RDPID, RDTSCP),
+	ON(SVM, LM),
+	ON(SVM_NPT, SVM),
+	ON(NRIP_SAVE, SVM),
+	ON(VMCB_CLEAN, SVM),
+	ON(FLUSHBYASID, SVM),
+	ON(DECODEASSISTS, SVM),
 #undef ON
 };
 
@@ -60,9 +116,18 @@ static int feature_find(const char *s, size_t n)
 		const char *name;
 		u16 feature;
 	} aliases[] = {
-		{"npt", X86F_SVM_NPT}, {"nrips", X86F_NRIP_SAVE}, {"lahf_lm", X86F_LAHF_LM}, {"lzcnt", X86F_ABM},
-		{"3dnowprefetch", X86F_PREFETCHW}, {"pni", X86F_SSE3}, {"pclmul", X86F_PCLMULQDQ}, {"tsc_deadline_timer", X86F_TSC_DEADLINE},
-		{"vls", X86F_V_VMSAVE_VMLOAD}, {"tsc_scaling", X86F_TSC_SCALE}, {"invariant_tsc", X86F_INVTSC}, {"sha", X86F_SHA_NI},
+		{"npt", X86F_SVM_NPT},
+		{"nrips", X86F_NRIP_SAVE},
+		{"lahf_lm", X86F_LAHF_LM},
+		{"lzcnt", X86F_ABM},
+		{"3dnowprefetch", X86F_PREFETCHW},
+		{"pni", X86F_SSE3},
+		{"pclmul", X86F_PCLMULQDQ},
+		{"tsc_deadline_timer", X86F_TSC_DEADLINE},
+		{"vls", X86F_V_VMSAVE_VMLOAD},
+		{"tsc_scaling", X86F_TSC_SCALE},
+		{"invariant_tsc", X86F_INVTSC},
+		{"sha", X86F_SHA_NI},
 	};
 
 	for (unsigned i = 0; i < X86_FEATURES; i++)
@@ -94,7 +159,8 @@ static int set_feature(struct x86_model *m, struct request *r, const char *s, si
 	if (on && row->need == NEED_UNIT && !x86_host_has(f))
 		return err_set(e, EINVAL, "CPU feature %.*s needs a host processor that has it", (int)n, s);
 	if (on && m->vendor != X86_AMD && (amd_only(row) || f == X86F_SVM))
-		return err_set(e, EINVAL, "CPU feature %.*s belongs to AMD's models, %s is not one", (int)n, s, m->name);
+		return err_set(e, EINVAL, "CPU feature %.*s belongs to AMD's models, %s is not one", (int)n, s,
+			       m->name);
 	x86_set_feature(m, f, on);
 	r->on[f / 64] = (r->on[f / 64] & ~BIT(f % 64)) | (u64)on << (f % 64);
 	return 0;
@@ -123,14 +189,16 @@ static int set_option(struct x86_model *m, struct request *r, const char *s, siz
 	}
 	if (on || off)
 		return set_feature(m, r, s, name, on, e);
-	return err_set(e, EINVAL, "CPU model %s: \"%.*s\" is not feature=on, feature=off, +feature or -feature", m->name, (int)n, s);
+	return err_set(e, EINVAL, "CPU model %s: \"%.*s\" is not feature=on, feature=off, +feature or -feature",
+		       m->name, (int)n, s);
 }
 
 /* Takes out what the host's units cannot run and what has lost its base. */
 static int settle(struct x86_model *m, const struct request *r, struct err *e)
 {
 	for (unsigned f = 0; f < X86_FEATURES; f++)
-		if (x86_has(m, f) && (x86_feature_rows[f].need == NEED_ABSENT || (x86_feature_rows[f].need == NEED_UNIT && !x86_host_has(f))))
+		if (x86_has(m, f) && (x86_feature_rows[f].need == NEED_ABSENT ||
+				      (x86_feature_rows[f].need == NEED_UNIT && !x86_host_has(f))))
 			x86_set_feature(m, f, false);
 	for (unsigned i = 0; i < ARRAY_SIZE(builds_on); i++) {
 		unsigned f = builds_on[i].feature;
@@ -138,8 +206,8 @@ static int settle(struct x86_model *m, const struct request *r, struct err *e)
 		if (!x86_has(m, f) || x86_has(m, builds_on[i].base))
 			continue;
 		if (r->on[f / 64] >> (f % 64) & 1)
-			return err_set(e, EINVAL, "CPU feature %s cannot be on while %s is off", x86_feature_rows[f].name,
-				       x86_feature_rows[builds_on[i].base].name);
+			return err_set(e, EINVAL, "CPU feature %s cannot be on while %s is off",
+				       x86_feature_rows[f].name, x86_feature_rows[builds_on[i].base].name);
 		x86_set_feature(m, f, false);
 	}
 	return 0;

@@ -1,9 +1,9 @@
 /*
  * The named CPU models, and what the host's own processor has.
  *
- * A model's features are a chain of sets: each generation adds to the one before. Names follow QEMU's, features are those of
- * the silicon of that name as far as rows of features.def exist, plus what a virtual machine always wants: x2APIC, the TSC deadline timer,
- * an invariant TSC and a local APIC timer that never stops.
+ * A model's features are a chain of sets: each generation adds to the one before. Names follow QEMU's, features are
+ * those of the silicon of that name as far as rows of features.def exist, plus what a virtual machine always wants:
+ * x2APIC, the TSC deadline timer, an invariant TSC and a local APIC timer that never stops.
  */
 #include <cpuid.h>
 #include <stdlib.h>
@@ -12,22 +12,25 @@
 
 #include "arch/x86/model.h"
 
-#define END X86_FEATURES
+#define END	X86_FEATURES
 #define F(name) X86F_##name
 
 static const u16 always[] = {F(X2APIC), F(TSC_DEADLINE), F(TSC_ADJUST), F(HYPERVISOR), F(ARAT), F(INVTSC), END};
 
 static const u16 common[] = {
-	F(FPU), F(DE), F(PSE), F(TSC), F(MSR), F(PAE), F(MCE), F(CX8), F(APIC), F(SEP), F(MTRR), F(PGE), F(MCA), F(CMOV), F(PAT),
-	F(PSE36), F(CLFLUSH), F(MMX), F(FXSR), F(SSE), F(SSE2), F(HT), F(SSE3), F(PCLMULQDQ), F(SSSE3), F(FMA), F(CX16), F(SSE4_1),
-	F(SSE4_2), F(MOVBE), F(POPCNT), F(AES), F(XSAVE), F(AVX), F(F16C), F(RDRAND), F(FSGSBASE), F(BMI1), F(AVX2), F(SMEP),
-	F(BMI2), F(XSAVEOPT), F(XGETBV1), F(LAHF_LM), F(ABM), F(SYSCALL), F(NX), F(RDTSCP), F(LM), F(PDPE1GB), END,
+	F(FPU),	     F(DE),	F(PSE),	   F(TSC),    F(MSR),	  F(PAE),	F(MCE),	    F(CX8),	F(APIC),
+	F(SEP),	     F(MTRR),	F(PGE),	   F(MCA),    F(CMOV),	  F(PAT),	F(PSE36),   F(CLFLUSH), F(MMX),
+	F(FXSR),     F(SSE),	F(SSE2),   F(HT),     F(SSE3),	  F(PCLMULQDQ), F(SSSE3),   F(FMA),	F(CX16),
+	F(SSE4_1),   F(SSE4_2), F(MOVBE),  F(POPCNT), F(AES),	  F(XSAVE),	F(AVX),	    F(F16C),	F(RDRAND),
+	F(FSGSBASE), F(BMI1),	F(AVX2),   F(SMEP),   F(BMI2),	  F(XSAVEOPT),	F(XGETBV1), F(LAHF_LM), F(ABM),
+	F(SYSCALL),  F(NX),	F(RDTSCP), F(LM),     F(PDPE1GB), END,
 };
 
 static const u16 epyc[] = {
-	F(RDSEED), F(ADX), F(SMAP), F(CLFLUSHOPT), F(SHA_NI), F(XSAVEC), F(XSAVES), F(CMP_LEGACY), F(SVM), F(SSE4A), F(PREFETCHW),
-	F(OSVW), F(TOPOEXT), F(MMXEXT), F(SVM_NPT), F(NRIP_SAVE), F(VMCB_CLEAN), F(FLUSHBYASID), F(DECODEASSISTS),
-	F(BTC_NO), F(SRSO_NO), END,
+	F(RDSEED),	  F(ADX),	 F(SMAP),    F(CLFLUSHOPT), F(SHA_NI),	   F(XSAVEC),
+	F(XSAVES),	  F(CMP_LEGACY), F(SVM),     F(SSE4A),	    F(PREFETCHW),  F(OSVW),
+	F(TOPOEXT),	  F(MMXEXT),	 F(SVM_NPT), F(NRIP_SAVE),  F(VMCB_CLEAN), F(FLUSHBYASID),
+	F(DECODEASSISTS), F(BTC_NO),	 F(SRSO_NO), END,
 };
 static const u16 epyc_rome[] = {F(UMIP), F(RDPID), F(CLWB), F(WBNOINVD), END};
 static const u16 epyc_milan[] = {
@@ -52,7 +55,11 @@ static const struct model_row {
 	{"EPYC-Milan", X86_AMD, 0x00a00f11, "AMD EPYC-Milan Processor", {common, epyc, epyc_rome, epyc_milan}},
 	{"Haswell-noTSX-IBRS", X86_INTEL, 0x000306c1, "Intel Core Processor (Haswell, no TSX)", {common, haswell}},
 	{"Skylake-Client", X86_INTEL, 0x000506e3, "Intel Core Processor (Skylake)", {common, haswell, skylake}},
-	{"Cascadelake-Server", X86_INTEL, 0x00050656, "Intel Xeon Processor (Cascadelake)", {common, haswell, skylake, cascadelake}},
+	{"Cascadelake-Server",
+	 X86_INTEL,
+	 0x00050656,
+	 "Intel Xeon Processor (Cascadelake)",
+	 {common, haswell, skylake, cascadelake}},
 };
 
 #define PHYS_BITS 40
@@ -127,7 +134,7 @@ static bool host_is_amd(void)
 
 	host_leaf(0, 0, r);
 	return (r[1] == 0x68747541 && r[3] == 0x69746e65 && r[2] == 0x444d4163) || /* AuthenticAMD */
-	       (r[1] == 0x6f677948);                                               /* HygonGenuine */
+	       (r[1] == 0x6f677948);						   /* HygonGenuine */
 }
 
 static void model_host(struct x86_model *m)
@@ -146,8 +153,8 @@ static void model_host(struct x86_model *m)
 			x86_set_feature(m, f, true);
 	/* What the host itself may be denied by the hypervisor above it, but we have. */
 	if (m->vendor == X86_AMD)
-		add_set(m, (const u16[]){F(SVM), F(SVM_NPT), F(NRIP_SAVE), F(VMCB_CLEAN), F(FLUSHBYASID), F(DECODEASSISTS), F(BTC_NO),
-					 F(SRSO_NO), END});
+		add_set(m, (const u16[]){F(SVM), F(SVM_NPT), F(NRIP_SAVE), F(VMCB_CLEAN), F(FLUSHBYASID),
+					 F(DECODEASSISTS), F(BTC_NO), F(SRSO_NO), END});
 }
 
 bool x86_model_named(const char *name, struct x86_model *m)
@@ -179,7 +186,8 @@ bool x86_model_named(const char *name, struct x86_model *m)
 const char *const *x86_model_names(void)
 {
 	static const char *const names[] = {
-		"host", "EPYC", "EPYC-Rome", "EPYC-Milan", "Haswell-noTSX-IBRS", "Skylake-Client", "Cascadelake-Server", NULL,
+		"host", "EPYC", "EPYC-Rome", "EPYC-Milan", "Haswell-noTSX-IBRS", "Skylake-Client", "Cascadelake-Server",
+		NULL,
 	};
 
 	return names;

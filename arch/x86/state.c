@@ -21,21 +21,16 @@ static const struct desc_field dtr_rows[] = {
 static DESC(dtr_desc, struct x86_dtr, dtr_rows);
 
 /* Rows of vectors of bytes: one "element" of the table is one byte, so that 16- and 64-byte registers stay exact. */
-#define DESC_BYTES(type, f) {#f, offsetof(type, f), 1, sizeof(((type *)0)->f), NULL}
+#define DESC_BYTES(type, f)                                                                                            \
+	{                                                                                                              \
+#f, offsetof(type, f), 1, sizeof(((type *)0)->f), NULL                                                 \
+	}
 
 static const struct desc_field fpu_rows[] = {
-	DESC_INT(struct x86_fpu, fcw),
-	DESC_INT(struct x86_fpu, fsw),
-	DESC_INT(struct x86_fpu, ftw),
-	DESC_INT(struct x86_fpu, fop),
-	DESC_INT(struct x86_fpu, mxcsr),
-	DESC_INT(struct x86_fpu, pkru),
-	DESC_INT(struct x86_fpu, fip),
-	DESC_INT(struct x86_fpu, fdp),
-	DESC_INT(struct x86_fpu, fcs),
-	DESC_INT(struct x86_fpu, fds),
-	DESC_BYTES(struct x86_fpu, st),
-	DESC_BYTES(struct x86_fpu, vec),
+	DESC_INT(struct x86_fpu, fcw), DESC_INT(struct x86_fpu, fsw),	DESC_INT(struct x86_fpu, ftw),
+	DESC_INT(struct x86_fpu, fop), DESC_INT(struct x86_fpu, mxcsr), DESC_INT(struct x86_fpu, pkru),
+	DESC_INT(struct x86_fpu, fip), DESC_INT(struct x86_fpu, fdp),	DESC_INT(struct x86_fpu, fcs),
+	DESC_INT(struct x86_fpu, fds), DESC_BYTES(struct x86_fpu, st),	DESC_BYTES(struct x86_fpu, vec),
 	DESC_ARR(struct x86_fpu, k),
 };
 static DESC(fpu_desc, struct x86_fpu, fpu_rows);
@@ -83,14 +78,9 @@ static const struct desc_field msr_rows[] = {
 static DESC(msrs_desc, struct x86_msrs, msr_rows);
 
 static const struct desc_field svm_rows[] = {
-	DESC_INT(struct x86_svm, vm_cr),
-	DESC_INT(struct x86_svm, hsave_pa),
-	DESC_INT(struct x86_svm, vmcb),
-	DESC_INT(struct x86_svm, int_ctl),
-	DESC_INT(struct x86_svm, int_vector),
-	DESC_INT(struct x86_svm, g_pat),
-	DESC_INT(struct x86_svm, in_guest),
-	DESC_INT(struct x86_svm, gif),
+	DESC_INT(struct x86_svm, vm_cr),    DESC_INT(struct x86_svm, hsave_pa),	  DESC_INT(struct x86_svm, vmcb),
+	DESC_INT(struct x86_svm, int_ctl),  DESC_INT(struct x86_svm, int_vector), DESC_INT(struct x86_svm, g_pat),
+	DESC_INT(struct x86_svm, in_guest), DESC_INT(struct x86_svm, gif),
 };
 static DESC(svm_desc, struct x86_svm, svm_rows);
 
@@ -127,11 +117,11 @@ static const struct desc_field state_rows[] = {
 };
 DESC(x86_state_desc, struct x86_state, state_rows);
 
-#define PAT_RESET 0x0007040600070406ull
-#define TSC_RATIO_ONE BIT(32)
+#define PAT_RESET		 0x0007040600070406ull
+#define TSC_RATIO_ONE		 BIT(32)
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
-#define MISC_ENABLE_NO_BTS BIT(11)
-#define MISC_ENABLE_NO_PEBS BIT(12)
+#define MISC_ENABLE_NO_BTS	 BIT(11)
+#define MISC_ENABLE_NO_PEBS	 BIT(12)
 /* What hypervisors report as the microcode's revision, so that no erratum of real silicon is assumed to be open. */
 #define UCODE_REV 0x01000065ull
 

@@ -1,6 +1,6 @@
 #include "arch/x86/walk.h"
 
-#define LEVELS 5
+#define LEVELS	  5
 #define PTE_PK(e) ((e) >> 59 & 15)
 
 enum step { STEP_OK, STEP_FAULT, STEP_AGAIN };
@@ -14,7 +14,8 @@ struct table_path {
 	} at[LEVELS];
 };
 
-void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const u64 *pdpte, unsigned phys_bits, bool gbyte, bool amd)
+void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const u64 *pdpte, unsigned phys_bits,
+		     bool gbyte, bool amd)
 {
 	*x = (struct xlate){
 		.wp = cr0 & CR0_WP,
@@ -50,7 +51,8 @@ void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const
 
 void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsigned phys_bits, bool gbyte, bool amd)
 {
-	xlate_from_regs(x, CR0_PG, ncr3, host_cr4 & ~(CR4_SMEP | CR4_SMAP | CR4_PKE), host_efer, NULL, phys_bits, gbyte, amd);
+	xlate_from_regs(x, CR0_PG, ncr3, host_cr4 & ~(CR4_SMEP | CR4_SMAP | CR4_PKE), host_efer, NULL, phys_bits, gbyte,
+			amd);
 }
 
 static always_inline bool fault(const struct xlate *x, struct walk *w, struct walk_access a, u32 error)
@@ -68,7 +70,8 @@ static always_inline bool fault(const struct xlate *x, struct walk *w, struct wa
 }
 
 /* Runs the stage that follows x; gives its faults their place in the list. */
-static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsigned want, bool table, struct walk *sub, struct walk *w)
+static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsigned want, bool table, struct walk *sub,
+		       struct walk *w)
 {
 	if (walk_la(x->next, m, gpa, (struct walk_access){.want = want, .user = true}, sub))
 		return true;
@@ -111,11 +114,13 @@ static always_inline u64 entry_read(const void *host, bool wide)
 {
 	if (unlikely(!host))
 		return wide ? ~0ull : 0xffffffffull;
-	return wide ? __atomic_load_n((const u64 *)host, __ATOMIC_RELAXED) : __atomic_load_n((const u32 *)host, __ATOMIC_RELAXED);
+	return wide ? __atomic_load_n((const u64 *)host, __ATOMIC_RELAXED)
+		    : __atomic_load_n((const u32 *)host, __ATOMIC_RELAXED);
 }
 
 /* Sets flags in the entries of the path. STEP_AGAIN: somebody changed one in the meantime. */
-static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, struct table_path *path, bool wide, bool dirty)
+static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, struct table_path *path, bool wide,
+				    bool dirty)
 {
 	for (unsigned i = 0; i < path->n; i++) {
 		u64 old = path->at[i].entry;
@@ -126,10 +131,11 @@ static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, s
 		if (new == old)
 			continue;
 		if (wide)
-			done = __atomic_compare_exchange_n((u64 *)path->at[i].host, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-		else
-			done = __atomic_compare_exchange_n((u32 *)path->at[i].host, &old32, (u32)new, false, __ATOMIC_SEQ_CST,
+			done = __atomic_compare_exchange_n((u64 *)path->at[i].host, &old, new, false, __ATOMIC_SEQ_CST,
 							   __ATOMIC_SEQ_CST);
+		else
+			done = __atomic_compare_exchange_n((u32 *)path->at[i].host, &old32, (u32) new, false,
+							   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 		if (!done)
 			return STEP_AGAIN;
 		if (m->stored)
@@ -138,9 +144,10 @@ static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, s
 	return STEP_OK;
 }
 
-/* What accesses of a's privilege may do with a page of these rights; *pk_denies: the data rights that its protection key takes away. */
-static always_inline unsigned page_rights(const struct xlate *x, struct walk_access a, bool user, bool write, bool nx, u64 leaf,
-					  bool pk, unsigned *pk_denies)
+/* What accesses of a's privilege may do with a page of these rights; *pk_denies: the data rights that its protection
+ * key takes away. */
+static always_inline unsigned page_rights(const struct xlate *x, struct walk_access a, bool user, bool write, bool nx,
+					  u64 leaf, bool pk, unsigned *pk_denies)
 {
 	unsigned perm;
 
@@ -171,12 +178,13 @@ static always_inline bool pse_page(const struct xlate *x, u64 e, u64 *base)
 	return !(e & BIT(21)) && !(*base & ~x->phys_mask);
 }
 
-static always_inline enum step walk_tables(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w,
-					   enum walk_format format, bool nested)
+static always_inline enum step walk_tables(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a,
+					   struct walk *w, enum walk_format format, bool nested)
 {
 	const bool wide = format != WALK_32;
 	const unsigned bits = wide ? 9 : 10, top = format == WALK_4 ? 4 : format == WALK_5 ? 5 : 2;
-	u64 table = wide ? x->root & x->phys_mask : x->root & 0xfffff000, both = PTE_W | PTE_U | PTE_A, any = 0, e, base;
+	u64 table = wide ? x->root & x->phys_mask : x->root & 0xfffff000, both = PTE_W | PTE_U | PTE_A, any = 0, e,
+	    base;
 	struct table_path path = {0};
 	unsigned shift, level, perm, pk_denies;
 
@@ -220,7 +228,8 @@ static always_inline enum step walk_tables(const struct xlate *x, struct walk_me
 				return fault(x, w, a, PF_P | PF_RSVD), STEP_FAULT;
 		} else if (level > 1 && (e & PTE_PS) && (wide || x->pse)) {
 			leaf = true;
-			if (!wide ? !pse_page(x, e, &base) : (base & MASK(shift) & ~BIT(12)) || (level == 3 && !x->gbyte))
+			if (!wide ? !pse_page(x, e, &base)
+				  : (base & MASK(shift) & ~BIT(12)) || (level == 3 && !x->gbyte))
 				return fault(x, w, a, PF_P | PF_RSVD), STEP_FAULT;
 			base &= ~MASK(shift);
 		}
@@ -271,7 +280,8 @@ static bool walk_untranslated(const struct xlate *x, struct walk_mem *m, u64 la,
 	return true;
 }
 
-static noinline enum step walk_once(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w)
+static noinline enum step walk_once(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a,
+				    struct walk *w)
 {
 	bool nested = x->next;
 

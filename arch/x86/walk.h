@@ -3,14 +3,14 @@
  *
  * SDM vol. 3 chapter 4 "Paging"; APM vol. 2 chapter 5 "Page Translation and Protection", 15.25 "Nested Paging".
  *
- * A translation is a list of stages: the addresses that a stage's tables hold, and its result, are translated by `next` (NULL: they are
- * physical). The processor uses one or two stages (guest tables, then nCR3's), an inspector as many as there are levels.
- * Nested tables are the host's own paging format walked as user accesses (APM vol. 2 15.25.5 "Nested Table Walk"): an access to a
- * guest's table entry is a user data write there, whatever the guest's access is.
+ * A translation is a list of stages: the addresses that a stage's tables hold, and its result, are translated by `next`
+ * (NULL: they are physical). The processor uses one or two stages (guest tables, then nCR3's), an inspector as many as
+ * there are levels. Nested tables are the host's own paging format walked as user accesses (APM vol. 2 15.25.5 "Nested
+ * Table Walk"): an access to a guest's table entry is a user data write there, whatever the guest's access is.
  *
- * The walker knows memory only through struct walk_mem, and registers only through struct xlate. It first reads all entries and
- * checks everything, then sets accessed and dirty flags by compare-and-exchange (and starts again if an entry has changed), so a walk
- * that faults has written nothing.
+ * The walker knows memory only through struct walk_mem, and registers only through struct xlate. It first reads all
+ * entries and checks everything, then sets accessed and dirty flags by compare-and-exchange (and starts again if an
+ * entry has changed), so a walk that faults has written nothing.
  */
 #ifndef ARCH_X86_WALK_H
 #define ARCH_X86_WALK_H
@@ -23,7 +23,7 @@ enum walk_format {
 	WALK_PAE,
 	WALK_4,
 	WALK_5,
-	WALK_EPT,  /* LIMIT: extended page tables come with VMX; until then such a stage maps nothing */
+	WALK_EPT, /* LIMIT: extended page tables come with VMX; until then such a stage maps nothing */
 };
 
 /* What an access may do with the page, and what an access wants: bits. */
@@ -33,7 +33,8 @@ enum walk_format {
 
 #define WALK_CACHE 256
 
-/* Remembers where a stage put the pages that hold tables of the stage before: (page | 1) -> page. Its owner clears it. */
+/* Remembers where a stage put the pages that hold tables of the stage before: (page | 1) -> page. Its owner clears it.
+ */
 struct walk_cache {
 	struct {
 		u64 tag, pa;
@@ -43,13 +44,13 @@ struct walk_cache {
 struct xlate {
 	enum walk_format format;
 	bool wp, nxe, smep, smap, pse, pke;
-	bool gbyte;       /* 1-GByte pages exist */
-	bool amd;         /* bit 8 of entries above the PDPT is reserved */
-	bool dry;         /* set no accessed or dirty flags */
+	bool gbyte; /* 1-GByte pages exist */
+	bool amd;   /* bit 8 of entries above the PDPT is reserved */
+	bool dry;   /* set no accessed or dirty flags */
 	u32 pkru;
-	u64 root;         /* CR3, nCR3: the address bits are taken */
-	u64 rsvd;         /* bits that must be 0 in every present entry of 8 bytes */
-	u64 phys_mask;    /* the bits of a physical address, 12 and up */
+	u64 root;	  /* CR3, nCR3: the address bits are taken */
+	u64 rsvd;	  /* bits that must be 0 in every present entry of 8 bytes */
+	u64 phys_mask;	  /* the bits of a physical address, 12 and up */
 	const u64 *pdpte; /* PAE: the four registers; NULL: they are read from memory at root */
 	struct walk_cache *cache;
 	const struct xlate *next;
@@ -72,21 +73,23 @@ struct walk_access {
 };
 
 struct walk {
-	u64 pa;       /* where the access goes */
-	u64 gpa;      /* what the first stage gave */
-	u8 perm;      /* WALK_*: what accesses of this privilege may do without another walk (W only when dirty flags are set) */
-	u8 page_bits; /* log2 of the smallest page of all stages */
+	u64 pa;	 /* where the access goes */
+	u64 gpa; /* what the first stage gave */
+	u8 perm; /* WALK_*: what accesses of this privilege may do without another walk (W only when dirty flags are
+		    set) */
+	u8 page_bits;  /* log2 of the smallest page of all stages */
 	u8 guest_bits; /* log2 of the first stage's page */
-	u8 global;    /* the first stage's leaf has G set (CR4.PGE is the caller's to judge) */
+	u8 global;     /* the first stage's leaf has G set (CR4.PGE is the caller's to judge) */
 	/* Of a fault: */
-	u8 stage;     /* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
-	bool table;   /* stage > 0: on the way to a table entry of the stage before, not to the final address */
-	u32 error;    /* in the form of #PF's error code */
+	u8 stage;      /* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
+	bool table;    /* stage > 0: on the way to a table entry of the stage before, not to the final address */
+	u32 error;     /* in the form of #PF's error code */
 	u64 fault_gpa; /* stage > 0: the address that could not be translated */
 };
 
 /* Fills format and rules of the stage that the registers describe; next, cache, dry are left NULL and false. */
-void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const u64 *pdpte, unsigned phys_bits, bool gbyte, bool amd);
+void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const u64 *pdpte, unsigned phys_bits,
+		     bool gbyte, bool amd);
 /* The same for nested tables: the host's format at nCR3, user accesses, its CR0.WP, SMEP, SMAP and PKU of no effect. */
 void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsigned phys_bits, bool gbyte, bool amd);
 
@@ -94,9 +97,6 @@ void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsign
 bool walk_la(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w);
 
 /* Reserved bits of a PAE page-directory-pointer entry that is present (SDM vol. 3 4.4.1 "PDPTE Registers"). */
-static inline u64 walk_pdpte_rsvd(unsigned phys_bits)
-{
-	return ~MASK(phys_bits) | 0x1e6;
-}
+static inline u64 walk_pdpte_rsvd(unsigned phys_bits) { return ~MASK(phys_bits) | 0x1e6; }
 
 #endif

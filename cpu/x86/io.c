@@ -1,15 +1,16 @@
 /*
- * Permission of port accesses. SDM vol. 1 19.5 "Protected-Mode I/O"; APM vol. 2 12.2.4 "I/O-Permission Bitmap", 15.10 "IOIO Intercepts".
+ * Permission of port accesses. SDM vol. 1 19.5 "Protected-Mode I/O"; APM vol. 2 12.2.4 "I/O-Permission Bitmap", 15.10
+ * "IOIO Intercepts".
  *
- * In protected mode with CPL above IOPL, and always in virtual-8086 mode, the TSS's permission bitmap decides: a bit for each port of the
- * access must be 0 and lie within the TSS's limit. Two bytes are read, so the limit must reach the second. The intercept comes
- * after the permission check (APM vol. 2 table 15-7).
+ * In protected mode with CPL above IOPL, and always in virtual-8086 mode, the TSS's permission bitmap decides: a bit
+ * for each port of the access must be 0 and lie within the TSS's limit. Two bytes are read, so the limit must reach the
+ * second. The intercept comes after the permission check (APM vol. 2 table 15-7).
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/svm.h"
 
 #define TSS_IO_BASE 0x66 /* the same in 32-bit and 64-bit TSSs */
-#define TSS_TYPE_32 9    /* available; busy is 11. 64-bit TSSs have the same type */
+#define TSS_TYPE_32 9	 /* available; busy is 11. 64-bit TSSs have the same type */
 
 static enum outcome bitmap_check(struct x86_cpu *cpu, u16 port, unsigned size)
 {
@@ -43,6 +44,7 @@ enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsi
 			return o;
 	}
 	if (cpu->c.guest)
-		return svm_check_io(cpu, in, port, size, is_in, is_string, is_string && (in->flags & (IN_REP | IN_REPNE)));
+		return svm_check_io(cpu, in, port, size, is_in, is_string,
+				    is_string && (in->flags & (IN_REP | IN_REPNE)));
 	return OUT_NEXT;
 }

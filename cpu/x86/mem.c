@@ -1,9 +1,10 @@
 /*
- * Guest memory beyond the fast path: TLB misses, accesses that cross a page, MMIO, pages that hold code, traced and watched accesses.
+ * Guest memory beyond the fast path: TLB misses, accesses that cross a page, MMIO, pages that hold code, traced and
+ * watched accesses.
  *
- * Order within one access (SDM vol. 3 6.9 "Prioritization of Concurrent Events"): canonical form, then translation of the first page,
- * then of the second; nothing is read or written before all have succeeded.
- * Accesses of 1, 2, 4 and 8 bytes within a page are single host accesses, as mem.h's are.
+ * Order within one access (SDM vol. 3 6.9 "Prioritization of Concurrent Events"): canonical form, then translation of
+ * the first page, then of the second; nothing is read or written before all have succeeded. Accesses of 1, 2, 4 and 8
+ * bytes within a page are single host accesses, as mem.h's are.
  */
 #include "cpu/x86/mem.h"
 
@@ -37,7 +38,8 @@ static bool page_watched(const struct x86_cpu *cpu, u64 page, bool write)
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned kind = cpu->st.dr7 >> (16 + 4 * i) & 3;
 
-		if ((cpu->st.dr7 >> (2 * i) & 3) && (kind == 3 || (kind == 1 && write)) && ALIGN_DOWN(cpu->st.dr[i], RAM_PAGE) == page)
+		if ((cpu->st.dr7 >> (2 * i) & 3) && (kind == 3 || (kind == 1 && write)) &&
+		    ALIGN_DOWN(cpu->st.dr[i], RAM_PAGE) == page)
 			return true;
 	}
 	return false;
@@ -52,8 +54,9 @@ static void slot_tag(struct x86_cpu *cpu, struct tlb_entry *e, const struct tlb_
 	e->addend = (u64)p->host - page;
 	e->exec = p->host && (p->perm & WALK_X) ? p->tag : TLB_NO_TAG;
 	e->read = direct && (p->perm & WALK_R) ? p->tag : TLB_NO_TAG;
-	e->write = direct && (p->perm & WALK_W) && !p->rom && !(__atomic_load_n(p->flag, __ATOMIC_RELAXED) & RAM_CODE) ? p->tag
-															: TLB_NO_TAG;
+	e->write = direct && (p->perm & WALK_W) && !p->rom && !(__atomic_load_n(p->flag, __ATOMIC_RELAXED) & RAM_CODE)
+			   ? p->tag
+			   : TLB_NO_TAG;
 	if (unlikely(cpu->c.watch)) {
 		if (page_watched(cpu, page, false))
 			e->read = TLB_NO_TAG;
@@ -66,13 +69,14 @@ static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struc
 {
 	if (w->stage == 0) {
 		if (trace_on(cpu->topics, TRACE_PF))
-			log_trace(cpu->vm->log, TRACE_PF, "page fault at %#llx error %#x, block at %#llx", (unsigned long long)la, w->error,
-				  (unsigned long long)cpu->st.rip);
+			log_trace(cpu->vm->log, TRACE_PF, "page fault at %#llx error %#x, block at %#llx",
+				  (unsigned long long)la, w->error, (unsigned long long)cpu->st.rip);
 		return x86_fault_pf(cpu, la, w->error);
 	}
 	if (trace_on(cpu->topics, TRACE_PF))
 		log_trace(cpu->vm->log, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
-			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error, (unsigned long long)la);
+			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error,
+			  (unsigned long long)la);
 	/* APM vol. 2 15.25.6 "Nested versus Guest Page Faults, Fault Ordering". */
 	return x86_exit(cpu, EXIT_NPF, w->error | (w->table ? BIT(33) : BIT(32)), w->fault_gpa);
 }
@@ -106,7 +110,8 @@ static noinline enum outcome slot_fill(struct x86_cpu *cpu, u64 la, unsigned wan
 }
 
 /* Translates la for `want` and brings its slot up to date. */
-static always_inline enum outcome translate(struct x86_cpu *cpu, u64 la, unsigned want, unsigned acc, struct tlb_phys **out)
+static always_inline enum outcome translate(struct x86_cpu *cpu, u64 la, unsigned want, unsigned acc,
+					    struct tlb_phys **out)
 {
 	u32 space = access_space(cpu, acc);
 	struct tlb_entry *e = tlb_slot(cpu, la, space);
@@ -134,14 +139,11 @@ static struct piece piece_of(const struct tlb_phys *p, u64 la, unsigned size)
 }
 
 /* Outside long mode linear addresses have 32 bits. */
-static u64 wrap_la(const struct x86_cpu *cpu, u64 la)
-{
-	return likely(cpu->st.msr.efer & EFER_LMA) ? la : (u32)la;
-}
+static u64 wrap_la(const struct x86_cpu *cpu, u64 la) { return likely(cpu->st.msr.efer & EFER_LMA) ? la : (u32)la; }
 
 /* Splits [la, la + size), size <= 4096, into its one or two pages, all of them checked. */
-static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, unsigned acc, struct piece piece[2],
-					    unsigned *n)
+static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, unsigned acc,
+					    struct piece piece[2], unsigned *n)
 {
 	unsigned first = RAM_PAGE - la % RAM_PAGE;
 	struct tlb_phys *p;
@@ -233,7 +235,8 @@ static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, boo
 		unsigned kind = cpu->st.dr7 >> (16 + 4 * i) & 3, len = lengths[cpu->st.dr7 >> (18 + 4 * i) & 3];
 		u64 at = ALIGN_DOWN(cpu->st.dr[i], len);
 
-		if ((cpu->st.dr7 >> (2 * i) & 3) && (kind == 3 || (kind == 1 && write)) && at < la + size && la < at + len)
+		if ((cpu->st.dr7 >> (2 * i) & 3) && (kind == 3 || (kind == 1 && write)) && at < la + size &&
+		    la < at + len)
 			hits |= BIT(i);
 	}
 	if (hits) {
@@ -242,15 +245,16 @@ static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, boo
 	}
 }
 
-static noinline void trace_access(struct x86_cpu *cpu, const char *what, u64 la, const struct piece *p, const void *buf, unsigned size)
+static noinline void trace_access(struct x86_cpu *cpu, const char *what, u64 la, const struct piece *p, const void *buf,
+				  unsigned size)
 {
 	char hex[2 * 16 + 1] = "";
 	unsigned n = MIN(size, 16u);
 
 	for (unsigned i = 0; i < n; i++)
 		snprintf(hex + 2 * i, 3, "%02x", ((const u8 *)buf)[n - 1 - i]);
-	log_trace(cpu->vm->log, TRACE_MEM, "%s %u at %#llx (%s %#llx) %s%s", what, size, (unsigned long long)la, p->host ? "ram" : "mmio",
-		  (unsigned long long)p->pa, hex, size > n ? "…" : "");
+	log_trace(cpu->vm->log, TRACE_MEM, "%s %u at %#llx (%s %#llx) %s%s", what, size, (unsigned long long)la,
+		  p->host ? "ram" : "mmio", (unsigned long long)p->pa, hex, size > n ? "…" : "");
 }
 
 enum outcome mem_read_slow(struct x86_cpu *cpu, u64 la, void *buf, unsigned size, unsigned acc)

@@ -1,6 +1,7 @@
 /*
  * The TLB's spaces and their invalidation (tlb.h, space.h).
- * SDM vol. 3 4.10.4 "Invalidation of TLBs and Paging-Structure Caches"; APM vol. 2 5.5 "Translation-Lookaside Buffer", 15.16 "TLB Control".
+ * SDM vol. 3 4.10.4 "Invalidation of TLBs and Paging-Structure Caches"; APM vol. 2 5.5 "Translation-Lookaside
+ * Buffer", 15.16 "TLB Control".
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,8 +12,8 @@
 #include "cpu/x86/mem.h"
 #include "cpu/x86/space.h"
 
-#define MODE_CR0 (CR0_PG | CR0_WP)
-#define MODE_CR4 (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
+#define MODE_CR0  (CR0_PG | CR0_WP)
+#define MODE_CR4  (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
 #define MODE_EFER (EFER_NXE | EFER_LMA)
 #define ROOT_PCID BIT(63)
 _Static_assert(!(MODE_CR0 & MODE_CR4) && !(MODE_EFER & (MODE_CR0 | MODE_CR4)), "space keys pack these bits");
@@ -144,7 +145,8 @@ static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 	bool gbyte = x86_has(m, X86F_PDPE1GB), amd = m->vendor == X86_AMD;
 
 	/* APM vol. 2 15.25.10 "Legacy PAE Mode": under nested paging the four entries are read from memory. */
-	xlate_from_regs(&s->guest, st->cr0, st->cr3, st->cr4, st->msr.efer, cpu->c.npt ? NULL : st->pdpte, m->phys_bits, gbyte, amd);
+	xlate_from_regs(&s->guest, st->cr0, st->cr3, st->cr4, st->msr.efer, cpu->c.npt ? NULL : st->pdpte, m->phys_bits,
+			gbyte, amd);
 	s->guest.pkru = st->fpu.pkru;
 	if (!cpu->c.npt)
 		return;
@@ -216,7 +218,7 @@ static void slot_drop(struct x86_cpu *cpu, u64 page, u32 space, bool globals)
 static void group_drop_pages(struct x86_cpu *cpu, unsigned group, u64 page, u64 end, bool globals)
 {
 	for (; page != end; page += 0x1000)
-		for (unsigned class = 0; class <= TLB_SMAP; class++)
+		for (unsigned class = 0; class <= TLB_SMAP; class ++)
 			slot_drop(cpu, page, group * TLB_CLASSES + class, globals);
 }
 
@@ -236,7 +238,8 @@ static void group_drop_la(struct x86_cpu *cpu, unsigned group, u64 la, bool glob
 	if (unlikely(filter_has(g->huge, SPACE_FILTER, la >> 30))) {
 		g->live = false;
 		tlb_flush_code_gen(cpu);
-	} else if (filter_has(g->large, SPACE_FILTER, start >> 21) || (pse && filter_has(g->large, SPACE_FILTER, (start >> 21) + 1))) {
+	} else if (filter_has(g->large, SPACE_FILTER, start >> 21) ||
+		   (pse && filter_has(g->large, SPACE_FILTER, (start >> 21) + 1))) {
 		group_drop_pages(cpu, group, start, start + (pse ? 4ull << 20 : 2ull << 20), globals);
 		tlb_flush_code_gen(cpu);
 	} else {
@@ -248,7 +251,8 @@ static bool may_be_global(const struct tlb_spaces *s, u64 la)
 {
 	u64 start = ALIGN_DOWN(la, 4ull << 20);
 
-	return filter_has(s->seen_global, SPACE_FILTER, start >> 21) || filter_has(s->seen_global, SPACE_FILTER, (start >> 21) + 1);
+	return filter_has(s->seen_global, SPACE_FILTER, start >> 21) ||
+	       filter_has(s->seen_global, SPACE_FILTER, (start >> 21) + 1);
 }
 
 /* Drops la's page in all groups of one ASID. */
@@ -277,10 +281,7 @@ void tlb_flush_page(struct x86_cpu *cpu, u64 la)
 		space_select(cpu);
 }
 
-void tlb_flush_asid_page(struct x86_cpu *cpu, u32 asid, u64 la)
-{
-	asid_drop_la(cpu, asid, la, true);
-}
+void tlb_flush_asid_page(struct x86_cpu *cpu, u32 asid, u64 la) { asid_drop_la(cpu, asid, la, true); }
 
 void tlb_flush_current(struct x86_cpu *cpu, bool globals)
 {

@@ -1,6 +1,6 @@
 /*
- * What the cache derives from the state, rebuilt after the state has changed. Everything here can be repeated at any time
- * without effect: the functions read st (and the decoded controls of a guest) and write c.
+ * What the cache derives from the state, rebuilt after the state has changed. Everything here can be repeated at any
+ * time without effect: the functions read st (and the decoded controls of a guest) and write c.
  */
 #include "arch/x86/model.h"
 #include "cpu/x86/block.h"
@@ -59,7 +59,8 @@ void x86_update_mode(struct x86_cpu *cpu)
 			mode |= 1;
 		if (st->seg[SS].attr & SEG_DB)
 			mode |= MODE_SS32;
-		if ((mode & (MODE_PE | MODE_V86 | MODE_SS32)) == (MODE_PE | MODE_SS32) && (mode & MODE_SIZE) == 1 && segments_flat(st))
+		if ((mode & (MODE_PE | MODE_V86 | MODE_SS32)) == (MODE_PE | MODE_SS32) && (mode & MODE_SIZE) == 1 &&
+		    segments_flat(st))
 			mode |= MODE_FLAT;
 	}
 	cpu->c.mode = mode;
@@ -102,13 +103,15 @@ static void attention_set(struct x86_cpu *cpu, u32 bit, bool on)
 }
 
 /*
- * Which events may be taken now. APM vol. 2 15.17 "Global Interrupt Flag": GIF 0 holds INTR, NMI and INIT; 15.21.1 "V_INTR_MASKING": the host's
- * IF decides about physical interrupts. SDM vol. 3 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks".
+ * Which events may be taken now. APM vol. 2 15.17 "Global Interrupt Flag": GIF 0 holds INTR, NMI and INIT; 15.21.1
+ * "V_INTR_MASKING": the host's IF decides about physical interrupts. SDM vol. 3 6.8.3 "Masking Exceptions and
+ * Interrupts When Switching Stacks".
  */
 void x86_update_attention(struct x86_cpu *cpu)
 {
 	const struct x86_state *st = &cpu->st;
-	u64 guest_if = st->rflags & FL_IF, physical_if = cpu->c.guest && svm_intr_masked_by_vif(cpu) ? svm_host_if(cpu) : guest_if;
+	u64 guest_if = st->rflags & FL_IF,
+	    physical_if = cpu->c.guest && svm_intr_masked_by_vif(cpu) ? svm_host_if(cpu) : guest_if;
 	u32 mask = ATT_STOP | ATT_DROP | ATT_SHADOW | ATT_STEP;
 
 	if (st->svm.gif) {
@@ -125,7 +128,8 @@ void x86_update_attention(struct x86_cpu *cpu)
 	cpu->c.att_mask = mask;
 	attention_set(cpu, ATT_SHADOW, st->shadow);
 	attention_set(cpu, ATT_STEP,
-		      (st->rflags & FL_TF) || st->pending_db || code_breakpoints_on(st->dr7) || trace_on(cpu->topics, TRACE_INSN));
+		      (st->rflags & FL_TF) || st->pending_db || code_breakpoints_on(st->dr7) ||
+			      trace_on(cpu->topics, TRACE_INSN));
 	update_watch(cpu);
 }
 

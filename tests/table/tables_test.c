@@ -1,4 +1,5 @@
-/* The tables of arch/: field tables tile their structs, rows are unique, neutral exit numbers are what SVM's control words assume. */
+/* The tables of arch/: field tables tile their structs, rows are unique, neutral exit numbers are what SVM's control
+ * words assume. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +37,8 @@ static void features_are_unique(void **state)
 	for (unsigned i = 0; i < X86_FEATURES; i++) {
 		assert_true(r[i].bit < 32);
 		for (unsigned k = i + 1; k < X86_FEATURES; k++) {
-			if (r[i].leaf == r[k].leaf && r[i].sub == r[k].sub && r[i].reg == r[k].reg && r[i].bit == r[k].bit)
+			if (r[i].leaf == r[k].leaf && r[i].sub == r[k].sub && r[i].reg == r[k].reg &&
+			    r[i].bit == r[k].bit)
 				fail_msg("%s and %s are the same bit", r[i].name, r[k].name);
 			if (!strcmp(r[i].name, r[k].name))
 				fail_msg("two rows are called %s", r[i].name);
@@ -48,8 +50,10 @@ static void exits_are_unique(void **state)
 {
 	for (unsigned i = 0; i < X86_EXITS; i++)
 		for (unsigned k = i + 1; k < X86_EXITS; k++)
-			if (x86_exit_rows[i].svm_code != X86_EXIT_NO_CODE && x86_exit_rows[i].svm_code == x86_exit_rows[k].svm_code)
-				fail_msg("%s and %s have the same SVM code", x86_exit_rows[i].name, x86_exit_rows[k].name);
+			if (x86_exit_rows[i].svm_code != X86_EXIT_NO_CODE &&
+			    x86_exit_rows[i].svm_code == x86_exit_rows[k].svm_code)
+				fail_msg("%s and %s have the same SVM code", x86_exit_rows[i].name,
+					 x86_exit_rows[k].name);
 }
 
 /* The VMCB's intercept words are loaded into the neutral bitmap as they are. */
@@ -85,9 +89,12 @@ static void features_fit_their_models(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(state_tiles),	    cmocka_unit_test(vmcb_tiles),
-		cmocka_unit_test(features_are_unique), cmocka_unit_test(exits_are_unique),
-		cmocka_unit_test(exits_follow_the_intercept_words), cmocka_unit_test(instruction_rows_are_sound),
+		cmocka_unit_test(state_tiles),
+		cmocka_unit_test(vmcb_tiles),
+		cmocka_unit_test(features_are_unique),
+		cmocka_unit_test(exits_are_unique),
+		cmocka_unit_test(exits_follow_the_intercept_words),
+		cmocka_unit_test(instruction_rows_are_sound),
 		cmocka_unit_test(features_fit_their_models),
 	};
 

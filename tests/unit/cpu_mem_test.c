@@ -1,6 +1,6 @@
 /*
- * Guest memory by linear address: the TLB's spaces and their invalidation, page crossing, MMIO, read-only memory, pages with code,
- * data breakpoints, derived state, port permissions. The rest of the processor is replaced by recorders.
+ * Guest memory by linear address: the TLB's spaces and their invalidation, page crossing, MMIO, read-only memory, pages
+ * with code, data breakpoints, derived state, port permissions. The rest of the processor is replaced by recorders.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,10 +16,10 @@
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
 
-#define RAM (16ull << 20)
-#define ROM_AT 0xfff00000ull
+#define RAM	(16ull << 20)
+#define ROM_AT	0xfff00000ull
 #define MMIO_AT 0xfee00000ull
-#define ALL (PTE_P | PTE_W | PTE_U)
+#define ALL	(PTE_P | PTE_W | PTE_U)
 
 static unsigned dropped_code; /* calls of block_written */
 
@@ -47,7 +47,8 @@ bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
 void blocks_drop_all(struct x86_cpu *cpu) {}
 void svm_decode_controls(struct x86_cpu *cpu) {}
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
-enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string, bool is_rep)
+enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
+			  bool is_string, bool is_rep)
 {
 	return OUT_EXIT;
 }
@@ -574,7 +575,8 @@ static void ports(void **state)
 	assert_int_equal(io_check(cpu, &in, 0x3f8, 2, true, false), OUT_FAULT);
 	assert_int_equal(cpu->c.event.vector, EXC_GP);
 	assert_int_equal(io_check(cpu, &in, 0x3fa, 4, true, false), OUT_NEXT);
-	assert_int_equal(io_check(cpu, &in, 0x400, 1, true, false), OUT_FAULT); /* the second byte is beyond the limit */
+	assert_int_equal(io_check(cpu, &in, 0x400, 1, true, false),
+			 OUT_FAULT); /* the second byte is beyond the limit */
 	st->rflags |= FL_IOPL;
 	assert_int_equal(io_check(cpu, &in, 0x3f9, 1, true, false), OUT_NEXT);
 	st->rflags &= ~FL_IOPL;
@@ -589,8 +591,9 @@ static void ports(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(fast_path), T(crossing), T(mmio_and_rom), T(privileges), T(invlpg), T(invlpg_large), T(spaces), T(space_numbers_run_out),
-		T(guests), T(code_pages), T(data_breakpoints), T(unpaged), T(attention_mask), T(ports),
+		T(fast_path),	     T(crossing), T(mmio_and_rom),	    T(privileges), T(invlpg),
+		T(invlpg_large),     T(spaces),	  T(space_numbers_run_out), T(guests),	   T(code_pages),
+		T(data_breakpoints), T(unpaged),  T(attention_mask),	    T(ports),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,9 +9,9 @@
 
 #include "arch/x86/walk.h"
 
-#define MEM_SIZE (1u << 20)
+#define MEM_SIZE  (1u << 20)
 #define PHYS_BITS 40
-#define DATA 0x80000ull /* where mappings of the tests lead */
+#define DATA	  0x80000ull /* where mappings of the tests lead */
 
 struct memory {
 	struct walk_mem mem; /* first */
@@ -53,7 +53,8 @@ static u64 page_new(struct memory *t)
 
 static u64 *entry(struct memory *t, u64 pa) { return (u64 *)(t->bytes + pa); }
 
-/* Maps la through `levels` levels of 8-byte tables, making tables as needed; the leaf is at level `leaf`. Returns the leaf's address. */
+/* Maps la through `levels` levels of 8-byte tables, making tables as needed; the leaf is at level `leaf`. Returns the
+ * leaf's address. */
 static u64 map(struct memory *t, u64 root, unsigned levels, unsigned leaf, u64 la, u64 pte)
 {
 	u64 table = root;
@@ -424,7 +425,8 @@ static void tables_outside_memory(void **state)
 	free(t);
 }
 
-/* Random entries anywhere: the walker never leaves memory, never sets a flag on a fault, and agrees with itself when repeated. */
+/* Random entries anywhere: the walker never leaves memory, never sets a flag on a fault, and agrees with itself when
+ * repeated. */
 static void random_tables(void **state)
 {
 	struct memory *t = memory_new();
@@ -440,14 +442,16 @@ static void random_tables(void **state)
 		*entry(t, i * 8) = e;
 	}
 	for (unsigned i = 0; i < 200000; i++) {
-		u64 cr4 = (rand() & 3 ? CR4_PAE : CR4_PSE) | (rand() & 1 ? CR4_SMEP | CR4_SMAP | CR4_PKE : 0) | (rand() & 1 ? CR4_LA57 : 0);
+		u64 cr4 = (rand() & 3 ? CR4_PAE : CR4_PSE) | (rand() & 1 ? CR4_SMEP | CR4_SMAP | CR4_PKE : 0) |
+			  (rand() & 1 ? CR4_LA57 : 0);
 		u64 efer = (cr4 & CR4_PAE && rand() & 1 ? EFER_LMA : 0) | (rand() & 1 ? EFER_NXE : 0);
 		struct walk_access a = {1u << rand() % 3, rand() & 1, rand() & 1};
 		u64 la = (u64)rand() << 17 ^ rand();
 		struct xlate x, n;
 		unsigned before;
 
-		xlate_from_regs(&x, CR0_PG | (rand() & 1 ? CR0_WP : 0), (u64)rand() % MEM_SIZE, cr4, efer, NULL, PHYS_BITS, true, true);
+		xlate_from_regs(&x, CR0_PG | (rand() & 1 ? CR0_WP : 0), (u64)rand() % MEM_SIZE, cr4, efer, NULL,
+				PHYS_BITS, true, true);
 		xlate_nested(&n, (u64)rand() % MEM_SIZE, CR4_PAE, EFER_LMA | EFER_NXE, PHYS_BITS, true, true);
 		if (rand() & 1)
 			x.next = &n;
@@ -474,10 +478,18 @@ static void random_tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(four_levels),	  cmocka_unit_test(rights),	     cmocka_unit_test(large_pages),
-		cmocka_unit_test(five_levels),	  cmocka_unit_test(pae),	     cmocka_unit_test(two_levels),
-		cmocka_unit_test(protection_keys), cmocka_unit_test(nested_walks),   cmocka_unit_test(nested_without_guest_paging),
-		cmocka_unit_test(table_cache),	  cmocka_unit_test(tables_outside_memory), cmocka_unit_test(random_tables),
+		cmocka_unit_test(four_levels),
+		cmocka_unit_test(rights),
+		cmocka_unit_test(large_pages),
+		cmocka_unit_test(five_levels),
+		cmocka_unit_test(pae),
+		cmocka_unit_test(two_levels),
+		cmocka_unit_test(protection_keys),
+		cmocka_unit_test(nested_walks),
+		cmocka_unit_test(nested_without_guest_paging),
+		cmocka_unit_test(table_cache),
+		cmocka_unit_test(tables_outside_memory),
+		cmocka_unit_test(random_tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
