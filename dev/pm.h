@@ -28,7 +28,7 @@
 
 struct pm_state {
 	u64 timer_zero;  /* ns of the clock at which the timer read 0 */
-	u64 timer_top;   /* ns at which bit 31 toggles next (TMR_STS) */
+	u64 toggles;     /* of the timer's bit 31, up to when TMR_STS was last brought up to date */
 	u16 pm1_status, pm1_enable, pm1_control;
 	u16 gpe_status, gpe_enable, gpe_level;
 	u8 reset_control; /* 0xcf9 */
