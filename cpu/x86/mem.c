@@ -180,14 +180,16 @@ static always_inline void copy(void *dst, const void *src, unsigned size)
 /* The largest access of 1, 2, 4 or 8 bytes that fits. */
 static unsigned io_size(unsigned left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
+/* The local APIC answers its own processor; everything else is on the bus. */
 static noinline void mmio_read(struct x86_cpu *cpu, u64 pa, u8 *buf, unsigned size)
 {
 	for (unsigned n; size; size -= n, pa += n, buf += n) {
 		u64 v;
 
 		n = io_size(size);
-		v = vm_mmio_read(cpu->vm, pa, n);
 		cpu->n.mmio++;
+		if (!cpu->apic_ops || !cpu->apic_ops->mmio_read(cpu->apic, pa, n, &v))
+			v = vm_mmio_read(cpu->vm, pa, n);
 		memcpy(buf, &v, n);
 	}
 }
@@ -200,7 +202,8 @@ static noinline void mmio_write(struct x86_cpu *cpu, u64 pa, const u8 *buf, unsi
 		n = io_size(size);
 		memcpy(&v, buf, n);
 		cpu->n.mmio++;
-		vm_mmio_write(cpu->vm, pa, n, v);
+		if (!cpu->apic_ops || !cpu->apic_ops->mmio_write(cpu->apic, pa, n, v))
+			vm_mmio_write(cpu->vm, pa, n, v);
 	}
 }
 
