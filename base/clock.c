@@ -19,15 +19,9 @@ static u64 host_ns(clockid_t id)
 	return (u64)ts.tv_sec * NS_PER_SEC + (u64)ts.tv_nsec;
 }
 
-static u64 host_now(struct clock *c)
-{
-	return host_ns(CLOCK_MONOTONIC);
-}
+static u64 host_now(struct clock *c) { return host_ns(CLOCK_MONOTONIC); }
 
-static u64 host_wall(struct clock *c)
-{
-	return host_ns(CLOCK_REALTIME);
-}
+static u64 host_wall(struct clock *c) { return host_ns(CLOCK_REALTIME); }
 
 struct clock *clock_host(void)
 {
@@ -36,20 +30,11 @@ struct clock *clock_host(void)
 	return &host;
 }
 
-static u64 fake_now(struct clock *c)
-{
-	return container_of(c, struct clock_fake, clock)->now_ns;
-}
+static u64 fake_now(struct clock *c) { return container_of(c, struct clock_fake, clock)->now_ns; }
 
-static u64 fake_wall(struct clock *c)
-{
-	return container_of(c, struct clock_fake, clock)->wall_ns;
-}
+static u64 fake_wall(struct clock *c) { return container_of(c, struct clock_fake, clock)->wall_ns; }
 
-void clock_fake_init(struct clock_fake *c)
-{
-	*c = (struct clock_fake){.clock = {fake_now, fake_wall}};
-}
+void clock_fake_init(struct clock_fake *c) { *c = (struct clock_fake){.clock = {fake_now, fake_wall}}; }
 
 static u64 tsc_from_cpuid(void)
 {

@@ -15,8 +15,8 @@ const char *desc_check(const struct desc *d)
 		const struct desc_field *f = &d->fields[i];
 
 		if (f->offset != end) {
-			snprintf(text, sizeof(text), "%s: %s at offset %u, but what is before it ends at %" PRIu64, d->name,
-				 f->name, f->offset, end);
+			snprintf(text, sizeof(text), "%s: %s at offset %u, but what is before it ends at %" PRIu64,
+				 d->name, f->name, f->offset, end);
 			return text;
 		}
 		if (!f->size || !f->count) {
@@ -29,15 +29,16 @@ const char *desc_check(const struct desc *d)
 			if (why)
 				return why;
 			if (f->sub->size != f->size) {
-				snprintf(text, sizeof(text), "%s: %s has %u bytes, its table %s has %u", d->name, f->name,
-					 f->size, f->sub->name, f->sub->size);
+				snprintf(text, sizeof(text), "%s: %s has %u bytes, its table %s has %u", d->name,
+					 f->name, f->size, f->sub->name, f->sub->size);
 				return text;
 			}
 		}
 		end += (u64)f->size * f->count;
 	}
 	if (end != d->size) {
-		snprintf(text, sizeof(text), "%s: the rows end at %" PRIu64 ", the struct at %u", d->name, end, d->size);
+		snprintf(text, sizeof(text), "%s: the rows end at %" PRIu64 ", the struct at %u", d->name, end,
+			 d->size);
 		return text;
 	}
 	return NULL;
@@ -122,7 +123,8 @@ static void print_walk(char *path, size_t len, const struct desc *d, const u8 *p
 					     : snprintf(path + len, room, "%s%s", dot, f->name);
 
 			if (f->sub) {
-				print_walk(path, len + MIN((size_t)n, room - 1), f->sub, base + (size_t)k * f->size, out);
+				print_walk(path, len + MIN((size_t)n, room - 1), f->sub, base + (size_t)k * f->size,
+					   out);
 			} else {
 				fprintf(out, "%s = ", path);
 				print_scalar(base + (size_t)k * f->size, f->size, out);

@@ -24,9 +24,9 @@ struct log {
 };
 
 static const char *const topic_names[TRACE_TOPICS] = {
-	[TRACE_INSN] = "insn",	   [TRACE_MEM] = "mem",	  [TRACE_INT] = "int",	 [TRACE_MSR] = "msr",
-	[TRACE_CPUID] = "cpuid",   [TRACE_PORT] = "port", [TRACE_MMIO] = "mmio", [TRACE_DEV] = "dev",
-	[TRACE_PF] = "pf",	   [TRACE_VMEXIT] = "vmexit", [TRACE_KVM] = "kvm", [TRACE_CHANNEL] = "channel",
+	[TRACE_INSN] = "insn",	 [TRACE_MEM] = "mem",	    [TRACE_INT] = "int",   [TRACE_MSR] = "msr",
+	[TRACE_CPUID] = "cpuid", [TRACE_PORT] = "port",	    [TRACE_MMIO] = "mmio", [TRACE_DEV] = "dev",
+	[TRACE_PF] = "pf",	 [TRACE_VMEXIT] = "vmexit", [TRACE_KVM] = "kvm",   [TRACE_CHANNEL] = "channel",
 };
 
 static const u64 no_topics;
@@ -89,10 +89,7 @@ int log_enable(struct log *log, const char *list, struct err *e)
 	return 0;
 }
 
-const u64 *log_topics(const struct log *log)
-{
-	return log ? &log->topics : &no_topics;
-}
+const u64 *log_topics(const struct log *log) { return log ? &log->topics : &no_topics; }
 
 static void log_line(struct log *log, const char *head, const char *fmt, va_list ap)
 {
@@ -173,7 +170,4 @@ void log_limit(struct log *log, const char *fmt, ...)
 	pthread_mutex_unlock(&log->mutex);
 }
 
-unsigned log_limits(const struct log *log)
-{
-	return log ? log->nlimits : 0;
-}
+unsigned log_limits(const struct log *log) { return log ? log->nlimits : 0; }

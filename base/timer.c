@@ -1,10 +1,7 @@
 /* The sorted list of armed timers, and a second list of those that a run has taken off it to fire. */
 #include "base/timer.h"
 
-void timer_queue_init(struct timer_queue *q, struct clock *clock)
-{
-	*q = (struct timer_queue){.clock = clock};
-}
+void timer_queue_init(struct timer_queue *q, struct clock *clock) { *q = (struct timer_queue){.clock = clock}; }
 
 void timer_init(struct timer *t, struct timer_queue *q, void (*fire)(void *ctx), void *ctx)
 {

@@ -36,7 +36,8 @@ static int choose_kvm(struct accel *a, struct err *e)
 	a->engine = ACCEL_KVM;
 	strcpy(a->signature, "KVMKVMKVM");
 	if (!a->cpu || !strncmp(a->cpu, "host", 4))
-		return level_own_vendor(&a->vendor) ? 0 : err_set(e, ENODEV, "this processor is neither Intel's nor AMD's");
+		return level_own_vendor(&a->vendor) ? 0
+						    : err_set(e, ENODEV, "this processor is neither Intel's nor AMD's");
 	int rc = x86_model_parse(a->cpu, &model, e);
 	a->vendor = model.vendor;
 	return rc;
@@ -49,7 +50,10 @@ int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a
 	*a = (struct accel){.cpu = cpu};
 	kvm_probe(&p);
 	snprintf(a->kvm, sizeof(a->kvm), "%s",
-		 !file_exists("/dev/kvm") ? "none" : !p.usable ? "not usable" : p.nested ? "nests" : "no nesting");
+		 !file_exists("/dev/kvm") ? "none"
+		 : !p.usable		  ? "not usable"
+		 : p.nested		  ? "nests"
+					  : "no nesting");
 	if (!strcmp(word, "soft"))
 		return choose_soft(a, e);
 	if (!strcmp(word, "kvm")) {

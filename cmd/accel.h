@@ -7,10 +7,10 @@
 
 struct accel {
 	enum machine_accel engine;
-	const char *cpu;         /* the model's name and features for the machine; NULL: the host's */
+	const char *cpu; /* the model's name and features for the machine; NULL: the host's */
 	enum x86_vendor vendor;
-	char signature[13];      /* the hypervisor that the guest will see in leaf 40000000h */
-	char kvm[40];            /* "no nesting", "none", …: the state of /dev/kvm in a word or two */
+	char signature[13]; /* the hypervisor that the guest will see in leaf 40000000h */
+	char kvm[40];	    /* "no nesting", "none", …: the state of /dev/kvm in a word or two */
 };
 
 /*

@@ -83,8 +83,8 @@ static int remember(struct cpio *c, const char *path, struct err *e)
 	return 0;
 }
 
-static int put(struct cpio *c, const char *path, unsigned mode, const char *target, dev_t rdev, const void *data, size_t size,
-	       struct err *e)
+static int put(struct cpio *c, const char *path, unsigned mode, const char *target, dev_t rdev, const void *data,
+	       size_t size, struct err *e)
 {
 	struct archive_entry *entry;
 	int rc;

@@ -70,7 +70,8 @@ static bool looks_packed(const struct file_bytes *f)
 {
 	static const u8 gzip[] = {0x1f, 0x8b}, xz[] = {0xfd, '7', 'z', 'X', 'Z', 0}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
 
-	return (f->size > 6 && !memcmp(f->data, xz, sizeof(xz))) || (f->size > 4 && !memcmp(f->data, zstd, sizeof(zstd))) ||
+	return (f->size > 6 && !memcmp(f->data, xz, sizeof(xz))) ||
+	       (f->size > 4 && !memcmp(f->data, zstd, sizeof(zstd))) ||
 	       (f->size > 2 && !memcmp(f->data, gzip, sizeof(gzip)));
 }
 
@@ -153,7 +154,4 @@ bool file_line(const char *path, char *buf, size_t size)
 	return true;
 }
 
-bool file_exists(const char *path)
-{
-	return !access(path, F_OK);
-}
+bool file_exists(const char *path) { return !access(path, F_OK); }

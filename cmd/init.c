@@ -1,10 +1,11 @@
 /*
  * Process 1 of a guest.
  *
- *   mounts -> channel -> hello -> [KVM module -> the level below -> evidence] or [CPUID time] -> kernel log -> done -> power off
+ *   mounts -> channel -> hello -> [KVM module -> the level below -> evidence] or [CPUID time] -> kernel log -> done ->
+ * power off
  *
- * Whatever goes wrong is told on the channel and on the console, and the guest still powers itself off; a watchdog does so when
- * a step hangs. Without nestbox.level on the command line there is no chain: a shell on the console instead.
+ * Whatever goes wrong is told on the channel and on the console, and the guest still powers itself off; a watchdog does
+ * so when a step hangs. Without nestbox.level on the command line there is no chain: a shell on the console instead.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,8 @@
 void init_report(const struct init *in, const char *kind, const char *what, const char *why)
 {
 	fprintf(stderr, "nestbox L%u: %s: %s\n", in->level, what, why);
-	channel_send(in->channel, in->level, "error", json_pack("{s:s, s:s, s:s}", "kind", kind, "what", what, "why", why));
+	channel_send(in->channel, in->level, "error",
+		     json_pack("{s:s, s:s, s:s}", "kind", kind, "what", what, "why", why));
 }
 
 static void send_hello(const struct init *in)
@@ -42,8 +44,8 @@ static void send_hello(const struct init *in)
 	level_own_cpu(vendor, brand);
 	uname(&u);
 	channel_send(in->channel, in->level, "hello",
-		     json_pack("{s:s, s:s, s:s, s:s, s:f}", "kernel", u.release, "hypervisor", hypervisor, "vendor", vendor,
-			       "model", brand, "up_s", (double)init_uptime_ms() / 1000));
+		     json_pack("{s:s, s:s, s:s, s:s, s:f}", "kernel", u.release, "hypervisor", hypervisor, "vendor",
+			       vendor, "model", brand, "up_s", (double)init_uptime_ms() / 1000));
 }
 
 /* 0, or -1 with the error told. */
@@ -55,8 +57,8 @@ static int load_kvm(const struct init *in)
 	char why[500];
 
 	if (!init_has_nested_unit(in->vendor)) {
-		snprintf(why, sizeof(why), "the processor has no %s", in->vendor == X86_AMD ? "SVM (CPUID 80000001h ECX bit 2)"
-											    : "VMX (CPUID 1 ECX bit 5)");
+		snprintf(why, sizeof(why), "the processor has no %s",
+			 in->vendor == X86_AMD ? "SVM (CPUID 80000001h ECX bit 2)" : "VMX (CPUID 1 ECX bit 5)");
 		init_report(in, "not_so", module, why);
 		json_decref(parameters);
 		return -1;
@@ -68,11 +70,13 @@ static int load_kvm(const struct init *in)
 	if (!parameters)
 		parameters = init_module_parameters(module);
 	if (!parameters || !file_exists("/dev/kvm")) {
-		init_report(in, "failed", module, parameters ? "it loaded, but there is no /dev/kvm" : "it is not there after loading");
+		init_report(in, "failed", module,
+			    parameters ? "it loaded, but there is no /dev/kvm" : "it is not there after loading");
 		json_decref(parameters);
 		return -1;
 	}
-	channel_send(in->channel, in->level, "kvm", json_pack("{s:s, s:o}", "module", module, "parameters", parameters));
+	channel_send(in->channel, in->level, "kvm",
+		     json_pack("{s:s, s:o}", "module", module, "parameters", parameters));
 	return 0;
 }
 

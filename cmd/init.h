@@ -1,7 +1,8 @@
 /*
  * Process 1 of a guest: what each of its parts offers the others.
  *
- * init.c is the course of events, init_sys.c the kernel's files and modules, init_log.c the kernel's log, init_next.c the level below.
+ * init.c is the course of events, init_sys.c the kernel's files and modules, init_log.c the kernel's log, init_next.c
+ * the level below.
  */
 #ifndef CMD_INIT_H
 #define CMD_INIT_H
@@ -14,7 +15,7 @@
 struct init {
 	unsigned level, depth; /* depth 0: no chain, an interactive root */
 	u64 deadline_ms;       /* of this level, in its own uptime; 0: none */
-	int channel;           /* file descriptor, -1: none */
+	int channel;	       /* file descriptor, -1: none */
 	enum x86_vendor vendor;
 };
 

@@ -25,15 +25,9 @@ struct next {
 	bool error, done;
 };
 
-static void next_serial(void *ctx, const u8 *buf, size_t n)
-{
-	tail_feed(&((struct next *)ctx)->console, buf, n);
-}
+static void next_serial(void *ctx, const u8 *buf, size_t n) { tail_feed(&((struct next *)ctx)->console, buf, n); }
 
-static void next_channel(void *ctx, const u8 *buf, size_t n)
-{
-	channel_rx_feed(&((struct next *)ctx)->rx, buf, n);
-}
+static void next_channel(void *ctx, const u8 *buf, size_t n) { channel_rx_feed(&((struct next *)ctx)->rx, buf, n); }
 
 /* A level speaks for itself and for those inside it, never for one above. */
 static void next_message(void *ctx, json_t *msg)
@@ -112,8 +106,9 @@ int init_next(struct init *in, struct err *e)
 		.depth = in->depth,
 		.accel = ACCEL_KVM,
 		.vendor = in->vendor,
-		.timeout_ms = !in->deadline_ms ? 0 : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
-											  : REPORT_MS,
+		.timeout_ms = !in->deadline_ms			      ? 0
+			      : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
+								      : REPORT_MS,
 		.kernel = &kernel,
 		.serial = {next_serial, &next},
 		.channel = {next_channel, &next},

@@ -94,8 +94,10 @@ static int put_module(struct build *b, const char *role, struct kmod_module *mod
 	if (kmod_module_get_initstate(mod) == KMOD_MODULE_BUILTIN || !path)
 		return 0;
 	if (!file_exists(path))
-		return err_set(b->e, ENOENT, "module %s is not in %s: %s is missing", kmod_module_get_name(mod), modules, path);
-	snprintf(to, sizeof(to), "/lib/modules/%s%s", b->cfg->kernel->version, strncmp(path, modules, len) ? path : path + len);
+		return err_set(b->e, ENOENT, "module %s is not in %s: %s is missing", kmod_module_get_name(mod),
+			       modules, path);
+	snprintf(to, sizeof(to), "/lib/modules/%s%s", b->cfg->kernel->version,
+		 strncmp(path, modules, len) ? path : path + len);
 	snprintf(line, sizeof(line), "%s %s\n", role, to);
 	fflush(b->list);
 	if (strstr(b->list_text, line)) /* two modules of a role need it */
@@ -143,14 +145,16 @@ out:
 	return rc;
 }
 
-static void kmod_quiet(void *data, int priority, const char *file, int line, const char *fn, const char *format, va_list args)
+static void kmod_quiet(void *data, int priority, const char *file, int line, const char *fn, const char *format,
+		       va_list args)
 {
 }
 
 static int put_modules(struct build *b)
 {
 	const char *no_config[] = {NULL}; /* the host's blacklists and aliases are not the guest's */
-	struct kmod_ctx *kmod = kmod_new(b->cfg->kernel->modules[0] ? b->cfg->kernel->modules : "/nonexistent", no_config);
+	struct kmod_ctx *kmod =
+		kmod_new(b->cfg->kernel->modules[0] ? b->cfg->kernel->modules : "/nonexistent", no_config);
 	int rc = 0;
 
 	if (!kmod)
@@ -170,8 +174,8 @@ static int put_modules(struct build *b)
 
 static int put_next_level(struct build *b)
 {
-	static const char *const index[] = {"modules.dep.bin", "modules.builtin.bin", "modules.alias.bin", "modules.softdep",
-					    "modules.dep"};
+	static const char *const index[] = {"modules.dep.bin", "modules.builtin.bin", "modules.alias.bin",
+					    "modules.softdep", "modules.dep"};
 	const struct kernel_image *k = b->cfg->kernel;
 	int rc = cpio_file(b->cpio, INITRAMFS_KERNEL, 0644, k->data, k->size, b->e);
 

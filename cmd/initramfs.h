@@ -1,9 +1,11 @@
 /*
- * The guest's root file system, built in memory: a cpio archive (newc; Documentation/driver-api/early-userspace/buffer-format.rst).
+ * The guest's root file system, built in memory: a cpio archive (newc;
+ * Documentation/driver-api/early-userspace/buffer-format.rst).
  *
- * It holds this very program as /init with every shared object that it runs with, the kernel modules that the level needs in
- * the order in which they load (/nestbox/modules.list: "ROLE PATH" lines), and, for a level that starts another, the kernel and the
- * modules for that one. A level builds the next level's archive from its own root by the same code.
+ * It holds this very program as /init with every shared object that it runs with, the kernel modules that the level
+ * needs in the order in which they load (/nestbox/modules.list: "ROLE PATH" lines), and, for a level that starts
+ * another, the kernel and the modules for that one. A level builds the next level's archive from its own root by the
+ * same code.
  */
 #ifndef CMD_INITRAMFS_H
 #define CMD_INITRAMFS_H
@@ -11,7 +13,7 @@
 #include "base/err.h"
 
 #define INITRAMFS_MODULES_LIST "/nestbox/modules.list"
-#define INITRAMFS_KERNEL "/boot/vmlinuz"
+#define INITRAMFS_KERNEL       "/boot/vmlinuz"
 
 struct kernel_image;
 

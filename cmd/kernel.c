@@ -149,8 +149,10 @@ int kernel_find(const char *file, const char *modules, struct kernel_image *k, s
 	if (!file) {
 		if (!find_default(found, sizeof(found), root, sizeof(root))) {
 			if (getenv("NESTBOX_KERNEL"))
-				return err_set(e, ENOENT, "no kernel in %s (NESTBOX_KERNEL): it wants boot/vmlinuz-* there", root);
-			return err_set(e, ENOENT, "no guest kernel found: give --kernel FILE, or run ./up once to fetch one");
+				return err_set(e, ENOENT,
+					       "no kernel in %s (NESTBOX_KERNEL): it wants boot/vmlinuz-* there", root);
+			return err_set(e, ENOENT,
+				       "no guest kernel found: give --kernel FILE, or run ./up once to fetch one");
 		}
 		file = found;
 	}

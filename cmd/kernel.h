@@ -1,12 +1,13 @@
 /*
  * Which kernel the guests run, and where its modules are.
  *
- * A kernel is a bzImage (Documentation/arch/x86/boot.rst "The Real-Mode Kernel Header"); its version string is taken from the image
- * itself, never from the file's name. Modules are optional here: a kernel with everything built in needs none.
+ * A kernel is a bzImage (Documentation/arch/x86/boot.rst "The Real-Mode Kernel Header"); its version string is taken
+ * from the image itself, never from the file's name. Modules are optional here: a kernel with everything built in needs
+ * none.
  *
  * Where a default is sought, first hit wins:
- *   $NESTBOX_KERNEL                      a folder laid out as the distribution's package unpacks: boot/vmlinuz-*, lib/modules/VERSION
- *   $XDG_CACHE_HOME/nestbox/kernel, ~/.cache/nestbox/kernel    the same layout, newest version
+ *   $NESTBOX_KERNEL                      a folder laid out as the distribution's package unpacks: boot/vmlinuz-*,
+ * lib/modules/VERSION $XDG_CACHE_HOME/nestbox/kernel, ~/.cache/nestbox/kernel    the same layout, newest version
  *   /boot/vmlinuz-$(uname -r), /boot/vmlinuz    with /lib/modules, when readable
  */
 #ifndef CMD_KERNEL_H

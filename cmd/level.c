@@ -12,10 +12,7 @@
 
 #define MIB (1ull << 20)
 
-const char *level_kvm_module(enum x86_vendor vendor)
-{
-	return vendor == X86_AMD ? "kvm_amd" : "kvm_intel";
-}
+const char *level_kvm_module(enum x86_vendor vendor) { return vendor == X86_AMD ? "kvm_amd" : "kvm_intel"; }
 
 void level_own_cpu(char *vendor, char *brand)
 {
@@ -72,7 +69,8 @@ const char *level_stop_text(enum vm_stop why)
 }
 
 /*
- * What the level must hold: its kernel and root (twice while unpacking), room to work, and all of that again for each level inside it.
+ * What the level must hold: its kernel and root (twice while unpacking), room to work, and all of that again for each
+ * level inside it.
  */
 static u64 level_memory(const struct level_start *s, size_t initrd)
 {
@@ -87,8 +85,8 @@ static int level_command_line(const struct level_start *s, char *out, size_t roo
 	int n = snprintf(out, room, "console=ttyS0 quiet panic=-1");
 
 	if (s->depth)
-		n += snprintf(out + n, room - (size_t)n, " nestbox.level=%u nestbox.depth=%u nestbox.timeout=%llu", s->level,
-			      s->depth, (unsigned long long)s->timeout_ms / 1000);
+		n += snprintf(out + n, room - (size_t)n, " nestbox.level=%u nestbox.depth=%u nestbox.timeout=%llu",
+			      s->level, s->depth, (unsigned long long)s->timeout_ms / 1000);
 	if (s->append && *s->append)
 		n += snprintf(out + n, room - (size_t)n, " %s", s->append);
 	return (size_t)n < room ? 0 : err_set(e, E2BIG, "the kernel command line is longer than %zu bytes", room - 1);

@@ -14,8 +14,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv); /* NULL: not there yet */
 } verbs[] = {
-	{"nest", cmd_nest}, {"run", cmd_run},	{"check", NULL}, {"enable", NULL},  {"disable", NULL}, {"report", NULL}, {"save", NULL},
-	{"restore", NULL},  {"migrate", NULL}, {"receive", NULL}, {"stat", NULL},   {"trace", NULL},   {"cpus", NULL},
+	{"nest", cmd_nest}, {"run", cmd_run}, {"check", NULL},	 {"enable", NULL},  {"disable", NULL},
+	{"report", NULL},   {"save", NULL},   {"restore", NULL}, {"migrate", NULL}, {"receive", NULL},
+	{"stat", NULL},	    {"trace", NULL},  {"cpus", NULL},
 };
 
 static void help(void)

@@ -1,8 +1,8 @@
 /*
  * `nestbox nest`: builds the chain, shows it as a tree while it grows, and judges it by what the levels report.
  *
- * L1's messages arrive on a vCPU's thread with vm->lock held (core/chardev.h), so everything that they touch is read by this
- * file's thread only after machine_run has returned.
+ * L1's messages arrive on a vCPU's thread with vm->lock held (core/chardev.h), so everything that they touch is read by
+ * this file's thread only after machine_run has returned.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,8 +22,23 @@
 #include "cmd/tree.h"
 
 enum nest_opt {
-	NEST_DEPTH, NEST_VENDOR, NEST_ACCEL, NEST_CPU, NEST_MEMORY, NEST_KERNEL, NEST_MODULES, NEST_APPEND, NEST_TIMEOUT, NEST_DMESG,
-	NEST_JSON, NEST_STAT, NEST_TRACE, NEST_CONSOLE, NEST_SHELL, NEST_KEEP, NEST_HELP
+	NEST_DEPTH,
+	NEST_VENDOR,
+	NEST_ACCEL,
+	NEST_CPU,
+	NEST_MEMORY,
+	NEST_KERNEL,
+	NEST_MODULES,
+	NEST_APPEND,
+	NEST_TIMEOUT,
+	NEST_DMESG,
+	NEST_JSON,
+	NEST_STAT,
+	NEST_TRACE,
+	NEST_CONSOLE,
+	NEST_SHELL,
+	NEST_KEEP,
+	NEST_HELP
 };
 
 static const struct opt nest_opts[] = {
@@ -84,7 +99,8 @@ static int take_option(struct nest *n, int which, const char *v)
 	case NEST_VENDOR:
 		if (!strcmp(v, "amd") || !strcmp(v, "auto"))
 			return -1;
-		return usage(strcmp(v, "intel") ? "--vendor wants amd" : "--vendor intel is not there yet: use --vendor amd");
+		return usage(strcmp(v, "intel") ? "--vendor wants amd"
+						: "--vendor intel is not there yet: use --vendor amd");
 	case NEST_ACCEL: n->accel_word = v; return -1;
 	case NEST_CPU: n->cpu = v; return -1;
 	case NEST_MEMORY:
@@ -144,10 +160,7 @@ static void nest_message(void *ctx, json_t *msg)
 	tree_message(&n->tree, msg);
 }
 
-static void nest_channel(void *ctx, const u8 *buf, size_t len)
-{
-	channel_rx_feed(&((struct nest *)ctx)->rx, buf, len);
-}
+static void nest_channel(void *ctx, const u8 *buf, size_t len) { channel_rx_feed(&((struct nest *)ctx)->rx, buf, len); }
 
 static void nest_serial(void *ctx, const u8 *buf, size_t len)
 {
@@ -191,7 +204,7 @@ static void print_complaints(const struct nest *n)
 		size_t k;
 		json_t *text;
 
-		json_array_foreach (n->tree.level[i].complaints, k, text)
+		json_array_foreach(n->tree.level[i].complaints, k, text)
 			fprintf(stderr, "L%u's kernel complained: %s\n", i, json_string_value(text));
 	}
 }

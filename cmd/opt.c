@@ -17,7 +17,8 @@ static int opt_match(const struct opt_walk *w, const char *word, size_t len)
 	for (unsigned i = 0; i < w->nrows; i++) {
 		const struct opt *o = &w->rows[i];
 
-		if (len > 2 && !strncmp(word, "--", 2) && strlen(o->name) == len - 2 && !strncmp(word + 2, o->name, len - 2))
+		if (len > 2 && !strncmp(word, "--", 2) && strlen(o->name) == len - 2 &&
+		    !strncmp(word + 2, o->name, len - 2))
 			return (int)i;
 		if (o->alias && strlen(o->alias) == len && !strncmp(word, o->alias, len))
 			return (int)i;

@@ -21,8 +21,26 @@
 #include "cmd/terminal.h"
 
 enum run_opt {
-	RUN_ACCEL, RUN_CPU, RUN_SMP, RUN_MEMORY, RUN_KERNEL, RUN_MODULES, RUN_INITRD, RUN_APPEND, RUN_TIMEOUT, RUN_TESTDEV, RUN_STAT,
-	RUN_TRACE, RUN_DROP, RUN_NOGRAPHIC, RUN_SERIAL, RUN_DISK, RUN_NET, RUN_BIOS, RUN_GDB, RUN_HELP
+	RUN_ACCEL,
+	RUN_CPU,
+	RUN_SMP,
+	RUN_MEMORY,
+	RUN_KERNEL,
+	RUN_MODULES,
+	RUN_INITRD,
+	RUN_APPEND,
+	RUN_TIMEOUT,
+	RUN_TESTDEV,
+	RUN_STAT,
+	RUN_TRACE,
+	RUN_DROP,
+	RUN_NOGRAPHIC,
+	RUN_SERIAL,
+	RUN_DISK,
+	RUN_NET,
+	RUN_BIOS,
+	RUN_GDB,
+	RUN_HELP
 };
 
 static const struct opt run_opts[] = {
@@ -68,7 +86,8 @@ static int run_help(void)
 {
 	puts("nestbox run [options]: one guest, its serial console here; Ctrl-A x leaves\n");
 	opt_help(run_opts, ARRAY_SIZE(run_opts), stdout);
-	puts("\nexit codes: 0 the guest powered itself off, 2 usage, 3 the host refused, 4 the guest failed, 124 out of time");
+	puts("\nexit codes: 0 the guest powered itself off, 2 usage, 3 the host refused, 4 the guest failed, 124 out "
+	     "of time");
 	return EXIT_DONE;
 }
 
@@ -91,7 +110,8 @@ static int take_option(struct run *r, int which, const char *v)
 			return usage("--smp wants a number");
 		return n == 1 ? -1 : usage("--smp: more than one processor is not there yet");
 	case RUN_MEMORY:
-		return opt_size(v, 1ull << 20, &r->memory) && r->memory ? -1 : usage("--memory wants a size, such as 512M");
+		return opt_size(v, 1ull << 20, &r->memory) && r->memory ? -1
+									: usage("--memory wants a size, such as 512M");
 	case RUN_KERNEL: r->kernel_file = v; return -1;
 	case RUN_MODULES: r->modules = v; return -1;
 	case RUN_INITRD: r->initrd_file = v; return -1;
@@ -223,9 +243,7 @@ static int conclude(enum vm_stop stop, int code, const struct err *e)
 		if (code)
 			fprintf(stderr, "nestbox run: the guest wrote %d to the exit port\n", code);
 		return code ? EXIT_GUEST : EXIT_DONE;
-	case VM_TIMEOUT:
-		fprintf(stderr, "nestbox run: the guest ran out of time\n");
-		return EXIT_TIMEOUT;
+	case VM_TIMEOUT: fprintf(stderr, "nestbox run: the guest ran out of time\n"); return EXIT_TIMEOUT;
 	default:
 		fprintf(stderr, "nestbox run: the guest failed: %s\n", e->code ? e->text : level_stop_text(stop));
 		return EXIT_GUEST;

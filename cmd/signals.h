@@ -1,6 +1,7 @@
 /*
- * SIGINT, SIGTERM and SIGHUP as a request to stop a machine: a thread waits for them, so that no code runs in a handler.
- * Between signals_start and signals_stop these signals are blocked in the calling thread and in all that it starts.
+ * SIGINT, SIGTERM and SIGHUP as a request to stop a machine: a thread waits for them, so that no code runs in a
+ * handler. Between signals_start and signals_stop these signals are blocked in the calling thread and in all that it
+ * starts.
  */
 #ifndef CMD_SIGNALS_H
 #define CMD_SIGNALS_H
@@ -17,7 +18,7 @@ struct signals {
 	sigset_t old;
 	pthread_mutex_t lock;
 	struct machine *machine; /* what to stop; NULL: not there yet or gone */
-	int got;                 /* the first signal, 0: none */
+	int got;		 /* the first signal, 0: none */
 };
 
 int signals_start(struct signals *s, struct err *e);

@@ -17,9 +17,10 @@ void stats_print(struct machine *m, u64 ns, FILE *out)
 			const char *name;
 			u64 v;
 		} rows[] = {
-			{"instructions", c->insns}, {"blocks", c->blocks},   {"decoded", c->decoded}, {"tlb misses", c->tlb_miss},
-			{"vm entries", c->entries}, {"vm exits", c->exits},  {"interrupts", c->irqs}, {"port accesses", c->pio},
-			{"mmio accesses", c->mmio}, {"halts", c->halts},
+			{"instructions", c->insns},  {"blocks", c->blocks},	 {"decoded", c->decoded},
+			{"tlb misses", c->tlb_miss}, {"vm entries", c->entries}, {"vm exits", c->exits},
+			{"interrupts", c->irqs},     {"port accesses", c->pio},	 {"mmio accesses", c->mmio},
+			{"halts", c->halts},
 		};
 
 		for (unsigned k = 0; k < ARRAY_SIZE(rows); k++)

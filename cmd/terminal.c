@@ -36,18 +36,11 @@ static bool command(struct terminal *t, u8 c)
 	static const char help[] = "\r\nCtrl-A x: leave   Ctrl-A Ctrl-A: send Ctrl-A   Ctrl-A h: this\r\n";
 
 	switch (c) {
-	case 'x':
-		machine_stop(t->machine, VM_USER);
-		return false;
-	case ESCAPE:
-		machine_serial_input(t->machine, &c, 1);
-		break;
+	case 'x': machine_stop(t->machine, VM_USER); return false;
+	case ESCAPE: machine_serial_input(t->machine, &c, 1); break;
 	case 'h':
-	case '?':
-		terminal_write(NULL, (const u8 *)help, sizeof(help) - 1);
-		break;
-	default:
-		break;
+	case '?': terminal_write(NULL, (const u8 *)help, sizeof(help) - 1); break;
+	default: break;
 	}
 	return true;
 }

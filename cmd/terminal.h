@@ -1,8 +1,8 @@
 /*
  * This program's terminal as a guest's serial console.
  *
- * With a terminal on stdin it is put into raw mode, and Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A sends one Ctrl-A,
- * Ctrl-A h says so. Without one, stdin's bytes go to the guest as they are, and its end is not the guest's end.
+ * With a terminal on stdin it is put into raw mode, and Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A sends one
+ * Ctrl-A, Ctrl-A h says so. Without one, stdin's bytes go to the guest as they are, and its end is not the guest's end.
  */
 #ifndef CMD_TERMINAL_H
 #define CMD_TERMINAL_H

@@ -10,12 +10,34 @@
 bool tree_is_complaint(int priority, const char *text)
 {
 	static const char *const words[] = {
-		"WARNING", "BUG:", "unchecked MSR access", "Call Trace", "lost interrupt", "nobody cared",
-		"Marking clocksource", "Marking TSC", "as unstable", "clocksource: timekeeping watchdog",
-		"hrtimer: interrupt took", "No irq handler for vector", "spurious", "detected stall", "stalls on CPUs",
-		"soft lockup", "hard LOCKUP", "general protection", "Oops", "TSC calibration failed", "Unable to calibrate",
-		"APIC calibration", "APIC frequency too slow", "timer doesn't work", "MP-BIOS bug", "[Firmware Bug]",
-		"tainted", "not responding",
+		"WARNING",
+		"BUG:",
+		"unchecked MSR access",
+		"Call Trace",
+		"lost interrupt",
+		"nobody cared",
+		"Marking clocksource",
+		"Marking TSC",
+		"as unstable",
+		"clocksource: timekeeping watchdog",
+		"hrtimer: interrupt took",
+		"No irq handler for vector",
+		"spurious",
+		"detected stall",
+		"stalls on CPUs",
+		"soft lockup",
+		"hard LOCKUP",
+		"general protection",
+		"Oops",
+		"TSC calibration failed",
+		"Unable to calibrate",
+		"APIC calibration",
+		"APIC frequency too slow",
+		"timer doesn't work",
+		"MP-BIOS bug",
+		"[Firmware Bug]",
+		"tainted",
+		"not responding",
 	};
 
 	if (priority <= 2)
@@ -62,7 +84,8 @@ static void group_digits(u64 v, char *out, size_t room)
 
 static void print_start(const struct tree *t, unsigned n)
 {
-	fprintf(t->out, "%*s└─ L%u  %s   ", (int)(3 * (n - 1)), "", n, n < t->depth ? "guest hypervisor" : "nested guest    ");
+	fprintf(t->out, "%*s└─ L%u  %s   ", (int)(3 * (n - 1)), "", n,
+		n < t->depth ? "guest hypervisor" : "nested guest    ");
 }
 
 static void print_parameters(const struct tree_level *l, FILE *out)
@@ -126,7 +149,8 @@ static void take_log(struct tree_level *l, const json_t *records)
 		l->log = json_array();
 	if (!l->complaints)
 		l->complaints = json_array();
-	json_array_foreach (records, i, r) {
+	json_array_foreach(records, i, r)
+	{
 		const char *text = json_string_value(json_array_get(r, 2));
 
 		if (!text || json_array_size(l->log) >= LOG_RECORDS)
@@ -197,7 +221,11 @@ static bool find_error(const struct tree *t, struct tree_verdict *v)
 
 		if (!error)
 			continue;
-		broke(v, !strcmp(kind, "not_so") ? EXIT_NOT_SO : !strcmp(kind, "timeout") ? EXIT_TIMEOUT : EXIT_GUEST, n);
+		broke(v,
+		      !strcmp(kind, "not_so")	 ? EXIT_NOT_SO
+		      : !strcmp(kind, "timeout") ? EXIT_TIMEOUT
+						 : EXIT_GUEST,
+		      n);
 		snprintf(v->text, sizeof(v->text), "L%u: %s: %s", n, text_of(error, "what"), text_of(error, "why"));
 		return true;
 	}
@@ -212,12 +240,14 @@ static bool find_gap(const struct tree *t, const char *stopped, struct tree_verd
 
 		broke(v, EXIT_GUEST, n);
 		if (!l->hello) {
-			snprintf(v->text, sizeof(v->text), "L%u did not come up%s%s", n, stopped ? ": " : "", stopped ? stopped : "");
+			snprintf(v->text, sizeof(v->text), "L%u did not come up%s%s", n, stopped ? ": " : "",
+				 stopped ? stopped : "");
 			return true;
 		}
 		if (strcmp(is, want)) {
 			broke(v, EXIT_NOT_SO, n);
-			snprintf(v->text, sizeof(v->text), "L%u: its processor reports the hypervisor \"%s\", not \"%s\"", n, is, want);
+			snprintf(v->text, sizeof(v->text),
+				 "L%u: its processor reports the hypervisor \"%s\", not \"%s\"", n, is, want);
 			return true;
 		}
 		if (n < t->depth && !l->kvm) {
@@ -237,7 +267,8 @@ static bool find_gap(const struct tree *t, const char *stopped, struct tree_verd
 		if (t->level[n].done)
 			continue;
 		broke(v, EXIT_GUEST, n);
-		snprintf(v->text, sizeof(v->text), "L%u did not finish%s%s", n, stopped ? ": " : "", stopped ? stopped : "");
+		snprintf(v->text, sizeof(v->text), "L%u did not finish%s%s", n, stopped ? ": " : "",
+			 stopped ? stopped : "");
 		return true;
 	}
 	return false;
@@ -251,7 +282,8 @@ void tree_conclude(struct tree *t, const char *stopped, struct tree_verdict *v)
 	if (find_error(t, v) || find_gap(t, stopped, v))
 		return;
 	broke(v, EXIT_DONE, 0);
-	snprintf(v->text, sizeof(v->text), "nested KVM works: L%u ran on L%u's KVM, not on emulation", t->depth, t->depth - 1);
+	snprintf(v->text, sizeof(v->text), "nested KVM works: L%u ran on L%u's KVM, not on emulation", t->depth,
+		 t->depth - 1);
 }
 
 static void set_if(json_t *o, const char *key, json_t *value)
@@ -279,8 +311,8 @@ json_t *tree_json(const struct tree *t, const struct tree_verdict *v)
 			json_object_set_new(o, "console", json_string(l->console));
 		json_array_append_new(levels, o);
 	}
-	return json_pack("{s:b, s:s, s:i, s:i, s:o}", "works", v->code == EXIT_DONE, "verdict", v->text, "broke_at", (int)v->level,
-			 "exit_code", (int)v->code, "levels", levels);
+	return json_pack("{s:b, s:s, s:i, s:i, s:o}", "works", v->code == EXIT_DONE, "verdict", v->text, "broke_at",
+			 (int)v->level, "exit_code", (int)v->code, "levels", levels);
 }
 
 void tree_print_log(const struct tree *t, unsigned level, FILE *out)
@@ -288,11 +320,12 @@ void tree_print_log(const struct tree *t, unsigned level, FILE *out)
 	size_t i;
 	json_t *r;
 
-	json_array_foreach (t->level[level].log, i, r) {
+	json_array_foreach(t->level[level].log, i, r)
+	{
 		u64 us = (u64)json_integer_value(json_array_get(r, 1));
 
-		fprintf(out, "<%d>[%5" PRIu64 ".%06" PRIu64 "] %s\n", (int)json_integer_value(json_array_get(r, 0)), us / 1000000,
-			us % 1000000, json_string_value(json_array_get(r, 2)));
+		fprintf(out, "<%d>[%5" PRIu64 ".%06" PRIu64 "] %s\n", (int)json_integer_value(json_array_get(r, 0)),
+			us / 1000000, us % 1000000, json_string_value(json_array_get(r, 2)));
 	}
 }
 

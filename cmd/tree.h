@@ -1,9 +1,9 @@
 /*
  * What the host knows of each level, from the levels' own messages, and what it concludes.
  *
- * The conclusion rests on evidence only: each level said hello, L1's hypervisor is the one that we gave it, every deeper
- * level's hypervisor is KVM, and the KVM above each deeper level counted exits for it. Messages may come from a guest gone
- * mad: whatever they lack or overdo is survived.
+ * The conclusion rests on evidence only: each level said hello, L1's hypervisor is the one that we gave it, every
+ * deeper level's hypervisor is KVM, and the KVM above each deeper level counted exits for it. Messages may come from a
+ * guest gone mad: whatever they lack or overdo is survived.
  */
 #ifndef CMD_TREE_H
 #define CMD_TREE_H
@@ -20,22 +20,22 @@ struct tree_level {
 	json_t *hello, *kvm, *evidence, *error; /* the messages themselves; NULL: did not come */
 	u64 cpuid_ns;
 	bool done, printed;
-	json_t *log;        /* [[priority, microseconds, text], ...] */
+	json_t *log;	    /* [[priority, microseconds, text], ...] */
 	json_t *complaints; /* texts of the log that should not be there */
-	char *console;      /* last serial output, when the level above saw it end badly */
+	char *console;	    /* last serial output, when the level above saw it end badly */
 };
 
 struct tree {
 	unsigned depth;
-	char signature[13]; /* the hypervisor that L1 must report */
-	FILE *out;          /* the live tree; NULL: silent */
+	char signature[13];			  /* the hypervisor that L1 must report */
+	FILE *out;				  /* the live tree; NULL: silent */
 	struct tree_level level[TREE_LEVELS + 1]; /* [1..depth] */
 };
 
 struct tree_verdict {
 	enum exit_code code;
-	unsigned level;  /* where it broke, 0: nowhere */
-	char text[600];  /* one sentence */
+	unsigned level; /* where it broke, 0: nowhere */
+	char text[600]; /* one sentence */
 };
 
 /* `host`: the text of L0's line. */

@@ -25,13 +25,14 @@ static unsigned bus_index(const struct bus *bus, u64 addr)
 int bus_add(struct bus *bus, u64 base, u64 size, const struct bus_ops *ops, void *dev, const char *name, struct err *e)
 {
 	if (!size || base + (size - 1) < base)
-		return err_set(e, EINVAL, "%s range of %s at %#" PRIx64 " has an impossible size", bus->name, name, base);
+		return err_set(e, EINVAL, "%s range of %s at %#" PRIx64 " has an impossible size", bus->name, name,
+			       base);
 	if (bus->n == BUS_RANGES)
 		return err_set(e, ENOSPC, "no room for %s on the %s bus", name, bus->name);
 	unsigned at = bus_index(bus, base);
 	if (at < bus->n && bus->range[at].base <= base + (size - 1))
-		return err_set(e, EEXIST, "%s at %#" PRIx64 " on the %s bus overlaps %s at %#" PRIx64, name, base, bus->name,
-			       bus->range[at].name, bus->range[at].base);
+		return err_set(e, EEXIST, "%s at %#" PRIx64 " on the %s bus overlaps %s at %#" PRIx64, name, base,
+			       bus->name, bus->range[at].name, bus->range[at].base);
 	memmove(&bus->range[at + 1], &bus->range[at], (bus->n - at) * sizeof(bus->range[0]));
 	bus->range[at] = (struct bus_range){.base = base, .size = size, .ops = ops, .dev = dev, .name = name};
 	bus->n++;
@@ -90,8 +91,8 @@ void bus_write(struct bus *bus, u64 addr, unsigned size, u64 value)
 	if (r) {
 		r->ops->write(r->dev, addr - r->base, size, value & MASK(size * 8));
 	} else if (!some || size == 1) {
-		log_trace(bus->log, bus->topic, "nobody takes the write at %" PRIx64 " size %u value %" PRIx64, addr, size,
-			  value);
+		log_trace(bus->log, bus->topic, "nobody takes the write at %" PRIx64 " size %u value %" PRIx64, addr,
+			  size, value);
 	} else {
 		for (unsigned i = 0; i < size; i++)
 			bus_write(bus, addr + i, 1, value >> (i * 8) & 0xff);

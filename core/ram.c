@@ -34,12 +34,14 @@ int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
 	unsigned at;
 
 	if (!size || (gpa | size) % RAM_PAGE || gpa + size < gpa)
-		return err_set(e, EINVAL, "RAM at %#" PRIx64 " of %#" PRIx64 " bytes is not made of whole pages", gpa, size);
+		return err_set(e, EINVAL, "RAM at %#" PRIx64 " of %#" PRIx64 " bytes is not made of whole pages", gpa,
+			       size);
 	if (ram->n == RAM_SLOTS)
 		return err_set(e, EINVAL, "more than %d RAM slots", RAM_SLOTS);
 	for (at = 0; at < ram->n && ram->slot[at].gpa < gpa; at++)
 		;
-	if ((at && ram->slot[at - 1].gpa + ram->slot[at - 1].size > gpa) || (at < ram->n && gpa + size > ram->slot[at].gpa))
+	if ((at && ram->slot[at - 1].gpa + ram->slot[at - 1].size > gpa) ||
+	    (at < ram->n && gpa + size > ram->slot[at].gpa))
 		return err_set(e, EINVAL, "RAM at %#" PRIx64 " overlaps other RAM", gpa);
 	slot.host = map_zeroed(gpa, size);
 	slot.flags = map_zeroed(0, ALIGN_UP(size / RAM_PAGE, RAM_PAGE));

@@ -50,14 +50,11 @@ void vm_stop(struct vm *vm, enum vm_stop why, int code)
 		vm->on_stop(vm->on_stop_ctx);
 }
 
-int vm_dma_read(struct vm *vm, u64 gpa, void *buf, u64 len)
-{
-	return ram_read(&vm->ram, gpa, buf, len);
-}
+int vm_dma_read(struct vm *vm, u64 gpa, void *buf, u64 len) { return ram_read(&vm->ram, gpa, buf, len); }
 
 /*
- * A processor marks a page RAM_CODE before it reads the bytes that it decodes; here the bytes are stored before the mark is
- * looked at. One of the two therefore sees the other.
+ * A processor marks a page RAM_CODE before it reads the bytes that it decodes; here the bytes are stored before the
+ * mark is looked at. One of the two therefore sees the other.
  */
 static void dma_tell(struct vm *vm, const struct ram_slot *s, u64 gpa, u64 len)
 {
