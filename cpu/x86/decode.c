@@ -105,7 +105,8 @@ static void fill_segment(struct insn *in, u32 mode, unsigned sreg)
 		if (sreg != SS)
 			in->sreg = DS;
 	}
-	if (!code64 && (sreg >= FS || !(mode & MODE_FLAT)))
+	/* Stores through CS fault even where it is flat. */
+	if (!code64 && (sreg >= FS || sreg == CS || !(mode & MODE_FLAT)))
 		in->flags |= IN_SEGCHECK;
 	if (sreg == SS)
 		in->flags |= IN_STACK;

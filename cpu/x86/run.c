@@ -159,7 +159,7 @@ static void halt_wait(struct x86_cpu *cpu)
 {
 	u32 raw = atomic_load(&cpu->c.attention);
 
-	if (raw & cpu->c.att_mask)
+	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW))
 		return;
 	__atomic_store_n(&cpu->wake, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, NULL, NULL, 0);
