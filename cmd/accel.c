@@ -63,7 +63,7 @@ int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a
 			return err_set(e, ENODEV, "/dev/kvm cannot nest here: %s", p.text);
 		return choose_kvm(a, e);
 	}
-	if (strcmp(word, "auto"))
+	if (strcmp(word, "auto") != 0)
 		return err_set(e, EINVAL, "--accel wants auto, kvm or soft, not %s", word);
 	/* A named model is the software processor's: the host's silicon is one model only. */
 	if (p.usable && (p.nested || !nested) && (!cpu || !strncmp(cpu, "host", 4)))

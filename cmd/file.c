@@ -124,7 +124,7 @@ out:
 
 int file_read_unpacked(const char *path, struct file_bytes *out, struct err *e)
 {
-	struct file_bytes raw;
+	struct file_bytes raw = {0};
 	int rc = file_read(path, &raw, e);
 
 	if (rc)

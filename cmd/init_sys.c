@@ -94,7 +94,7 @@ int init_load_role(const char *role, struct err *e)
 	if (!list)
 		return err_set(e, errno, "%s cannot be opened: %s", INITRAMFS_MODULES_LIST, strerror(errno));
 	while (!rc && fscanf(list, "%63s %511s", word, path) == 2) {
-		if (strcmp(word, role))
+		if (strcmp(word, role) != 0)
 			continue;
 		any = true;
 		rc = load_module(path, e);
@@ -113,7 +113,7 @@ static bool find_port(char *dev, size_t room)
 		char path[512], name[64];
 
 		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", d->d_name);
-		if (d->d_name[0] == '.' || !file_line(path, name, sizeof(name)) || strcmp(name, CHANNEL_NAME))
+		if (d->d_name[0] == '.' || !file_line(path, name, sizeof(name)) || strcmp(name, CHANNEL_NAME) != 0)
 			continue;
 		found = (size_t)snprintf(dev, room, "/dev/%s", d->d_name) < room && file_exists(dev);
 	}

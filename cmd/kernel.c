@@ -30,7 +30,7 @@ static u32 le(const u8 *p, unsigned n)
 
 int kernel_version(const u8 *data, size_t size, char *version, size_t room, struct err *e)
 {
-	if (size < HDR_END || le(data + HDR_BOOT_FLAG, 2) != 0xaa55 || memcmp(data + HDR_MAGIC, "HdrS", 4))
+	if (size < HDR_END || le(data + HDR_BOOT_FLAG, 2) != 0xaa55 || memcmp(data + HDR_MAGIC, "HdrS", 4) != 0)
 		return err_set(e, EINVAL, "it is not a Linux kernel image (bzImage)");
 
 	u64 sects = data[HDR_SETUP_SECTS] ? data[HDR_SETUP_SECTS] : 4;

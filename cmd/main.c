@@ -45,7 +45,7 @@ int main(int argc, char **argv)
 		return EXIT_DONE;
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (strcmp(argv[1], verbs[i].name))
+		if (strcmp(argv[1], verbs[i].name) != 0)
 			continue;
 		if (verbs[i].run)
 			return verbs[i].run(argc - 1, argv + 1);

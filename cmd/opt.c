@@ -95,7 +95,7 @@ bool opt_size(const char *s, u64 unit, u64 *bytes)
 	case 'g': by = 1ull << 30; break;
 	default: return false;
 	}
-	if (*end && end[1] && strcasecmp(end + 1, "b") && strcasecmp(end + 1, "ib"))
+	if (*end && end[1] && strcasecmp(end + 1, "b") != 0 && strcasecmp(end + 1, "ib") != 0)
 		return false;
 	return !__builtin_mul_overflow(v, by, bytes);
 }

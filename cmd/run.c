@@ -255,7 +255,7 @@ static int run_machine(struct run *r, struct signals *signals)
 	struct clock *clock = clock_host();
 	struct err e = {0};
 	struct terminal terminal;
-	struct machine *m;
+	struct machine *m = NULL;
 	enum vm_stop stop;
 	u64 start;
 	int code;

@@ -244,7 +244,7 @@ static bool find_gap(const struct tree *t, const char *stopped, struct tree_verd
 				 stopped ? stopped : "");
 			return true;
 		}
-		if (strcmp(is, want)) {
+		if (strcmp(is, want) != 0) {
 			broke(v, EXIT_NOT_SO, n);
 			snprintf(v->text, sizeof(v->text),
 				 "L%u: its processor reports the hypervisor \"%s\", not \"%s\"", n, is, want);
