@@ -1,27 +1,21 @@
 /*
- * One thread around libuv. Timers: a timerfd, since libuv's own timers count in milliseconds; it is set to the queue's first deadline, by
- * timer_queue's `wake` from whatever thread armed it (timerfd_settime is a system call and needs no hand-over).
+ * The event loop's thread: libuv around a timerfd for vm->timers, a queue of posted calls, and polled file descriptors.
  *
- * Everything that a callback touches is guarded by vm->lock; libuv's handles are touched by the loop's thread only, except uv_async_send.
+ * libuv's own timers count milliseconds, so the queue's next deadline goes into a timerfd (CLOCK_MONOTONIC, which is what clock_host
+ * reads). timer_queue's wake sets it straight from the thread that armed: no round trip through the loop.
+ * Only the loop's thread touches libuv's handles; other threads ask through the posted queue. Order of locks: vm->lock, then post_lock.
+ * A watch owns a duplicate of its descriptor, so that the caller may close his own at any time.
  */
 #include "host/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <uv.h>
-
-struct host_watch {
-	struct host_loop *loop;
-	uv_poll_t poll;
-	int fd;
-	void (*cb)(void *ctx); /* NULL: unwatched, the handle is being closed */
-	void *ctx;
-	bool started;
-	struct host_watch *next;
-};
 
 struct post {
 	void (*cb)(void *ctx);
@@ -33,234 +27,290 @@ struct host_loop {
 	struct vm *vm;
 	uv_loop_t uv;
 	uv_async_t async;
-	uv_poll_t timer_poll;
+	uv_poll_t timer;
 	int timer_fd;
-	u64 armed; /* deadline the timerfd is set to; vm->lock */
 	pthread_t thread;
-	bool stopping;             /* vm->lock */
+	pthread_mutex_t post_lock; /* guards the two below */
+	struct post *first, **last;
+	bool stopping;
 	struct host_watch *watches; /* vm->lock */
-	struct post *first_post, **last_post; /* vm->lock */
-	pthread_mutex_t post_lock; /* host_loop_post may be called with or without vm->lock */
 };
 
-static void arm(struct host_loop *l, u64 deadline)
+struct host_watch {
+	struct host_loop *loop;
+	uv_poll_t poll;
+	int fd;
+	void (*cb)(void *ctx); /* NULL once unwatched */
+	void *ctx;
+	bool polling;          /* the handle belongs to libuv */
+	struct host_watch *next;
+};
+
+static void set_timer(struct host_loop *loop, u64 deadline)
 {
-	struct itimerspec spec = {.it_value = {(time_t)(deadline / NS_PER_SEC), (long)(deadline % NS_PER_SEC)}};
+	struct itimerspec spec = {0};
 
-	if (deadline == l->armed)
-		return;
-	l->armed = deadline;
-	if (deadline == UINT64_MAX)
-		spec.it_value = (struct timespec){0};
-	else if (!deadline)
-		spec.it_value.tv_nsec = 1;
-	timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
-}
-
-/* timer_queue: the first deadline moved forward. */
-static void on_wake(void *ctx)
-{
-	struct host_loop *l = ctx;
-
-	arm(l, l->vm->timers.first ? l->vm->timers.first->deadline : UINT64_MAX);
-}
-
-static void on_timer(uv_poll_t *handle, int status, int events)
-{
-	struct host_loop *l = handle->data;
-	u64 count, next;
-
-	if (read(l->timer_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return;
-	vm_lock(l->vm);
-	l->armed = UINT64_MAX;
-	next = timer_queue_run(&l->vm->timers);
-	arm(l, next);
-	vm_unlock(l->vm);
-}
-
-static void on_fd(uv_poll_t *handle, int status, int events)
-{
-	struct host_watch *w = handle->data;
-
-	vm_lock(w->loop->vm);
-	if (w->cb)
-		w->cb(w->ctx);
-	vm_unlock(w->loop->vm);
-}
-
-static void free_watch(uv_handle_t *handle) { free(handle->data); }
-
-/* Starts and ends the handles of watches that were added or dropped since; the loop's thread, lock held. */
-static void sync_watches(struct host_loop *l)
-{
-	struct host_watch **at = &l->watches, *w;
-
-	while ((w = *at)) {
-		if (!w->cb) {
-			*at = w->next;
-			if (w->started)
-				uv_close((uv_handle_t *)&w->poll, free_watch);
-			else
-				free(w);
-			continue;
-		}
-		if (!w->started) {
-			w->poll.data = w;
-			uv_poll_init(&l->uv, &w->poll, w->fd);
-			uv_poll_start(&w->poll, UV_READABLE, on_fd);
-			w->started = true;
-		}
-		at = &w->next;
+	if (deadline != UINT64_MAX) { /* 0 would disarm it */
+		spec.it_value.tv_sec = (time_t)(deadline / NS_PER_SEC);
+		spec.it_value.tv_nsec = (long)(deadline % NS_PER_SEC);
+		if (!deadline)
+			spec.it_value.tv_nsec = 1;
 	}
+	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
-static struct post *take_posts(struct host_loop *l)
+static void wake(void *ctx)
 {
-	struct post *p;
+	struct host_loop *loop = ctx;
 
-	pthread_mutex_lock(&l->post_lock);
-	p = l->first_post;
-	l->first_post = NULL;
-	l->last_post = &l->first_post;
-	pthread_mutex_unlock(&l->post_lock);
-	return p;
+	set_timer(loop, loop->vm->timers.first ? loop->vm->timers.first->deadline : UINT64_MAX);
 }
 
-static void on_async(uv_async_t *handle)
+static void on_timer(uv_poll_t *poll, int status, int events)
 {
-	struct host_loop *l = handle->data;
-	struct post *p = take_posts(l), *next;
+	struct host_loop *loop = poll->data;
+	u64 expirations;
 
-	vm_lock(l->vm);
+	if (read(loop->timer_fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
+		return;
+	vm_lock(loop->vm);
+	set_timer(loop, timer_queue_run(&loop->vm->timers));
+	vm_unlock(loop->vm);
+}
+
+static void on_async(uv_async_t *async)
+{
+	struct host_loop *loop = async->data;
+	struct post *p, *next;
+	bool stopping;
+
+	pthread_mutex_lock(&loop->post_lock);
+	p = loop->first;
+	loop->first = NULL;
+	loop->last = &loop->first;
+	stopping = loop->stopping;
+	pthread_mutex_unlock(&loop->post_lock);
 	for (; p; p = next) {
 		next = p->next;
-		if (!l->stopping)
+		if (!stopping) {
+			vm_lock(loop->vm);
 			p->cb(p->ctx);
+			vm_unlock(loop->vm);
+		}
 		free(p);
 	}
-	sync_watches(l);
-	if (l->stopping)
-		uv_stop(&l->uv);
-	vm_unlock(l->vm);
+	if (stopping)
+		uv_stop(&loop->uv);
 }
 
-static void *loop_thread(void *arg)
+void host_loop_post(struct host_loop *loop, void (*cb)(void *ctx), void *ctx)
 {
-	struct host_loop *l = arg;
+	struct post *p = malloc(sizeof(*p));
 
-	uv_run(&l->uv, UV_RUN_DEFAULT);
-	return NULL;
+	if (!p) {
+		vm_stop(loop->vm, VM_ERROR, ENOMEM);
+		return;
+	}
+	*p = (struct post){cb, ctx, NULL};
+	pthread_mutex_lock(&loop->post_lock);
+	*loop->last = p;
+	loop->last = &p->next;
+	uv_async_send(&loop->async);
+	pthread_mutex_unlock(&loop->post_lock);
 }
 
-static void close_all(struct host_loop *l)
+/* ---- descriptors ---- */
+
+static void watch_free(struct host_watch *w)
 {
-	for (struct host_watch *w = l->watches; w; w = w->next)
-		w->cb = NULL;
-	sync_watches(l);
-	uv_close((uv_handle_t *)&l->async, NULL);
-	uv_close((uv_handle_t *)&l->timer_poll, NULL);
-	uv_run(&l->uv, UV_RUN_DEFAULT); /* runs the close callbacks */
-	uv_loop_close(&l->uv);
-	close(l->timer_fd);
+	struct host_watch **at = &w->loop->watches;
+
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	close(w->fd);
+	free(w);
 }
 
-int host_loop_start(struct vm *vm, struct host_loop **out, struct err *e)
+static void on_watch_closed(uv_handle_t *h)
 {
-	struct host_loop *l = calloc(1, sizeof(*l));
-	int r;
+	struct host_watch *w = h->data;
+	struct vm *vm = w->loop->vm;
 
-	if (!l)
-		return err_set(e, ENOMEM, "no memory for the event loop");
-	l->vm = vm;
-	l->armed = UINT64_MAX;
-	l->last_post = &l->first_post;
-	pthread_mutex_init(&l->post_lock, NULL);
-	l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (l->timer_fd < 0) {
-		r = err_set(e, errno, "cannot make a timer: %s", strerror(errno));
-		goto out_free;
-	}
-	r = uv_loop_init(&l->uv);
-	if (r < 0) {
-		err_set(e, -r, "cannot make the event loop: %s", uv_strerror(r));
-		goto out_timer;
-	}
-	uv_async_init(&l->uv, &l->async, on_async);
-	l->async.data = l;
-	uv_poll_init(&l->uv, &l->timer_poll, l->timer_fd);
-	l->timer_poll.data = l;
-	uv_poll_start(&l->timer_poll, UV_READABLE, on_timer);
-	vm->timers.wake_ctx = l;
-	vm->timers.wake = on_wake;
-	on_wake(l);
-	r = pthread_create(&l->thread, NULL, loop_thread, l);
-	if (r) {
-		r = err_set(e, r, "cannot start the event loop's thread: %s", strerror(r));
-		vm->timers.wake = NULL;
-		close_all(l);
-		goto out_free;
-	}
-	*out = l;
-	return 0;
-
-out_timer:
-	close(l->timer_fd);
-out_free:
-	pthread_mutex_destroy(&l->post_lock);
-	free(l);
-	return r;
+	vm_lock(vm);
+	watch_free(w);
+	vm_unlock(vm);
 }
 
-void host_loop_stop(struct host_loop *l)
+static void on_readable(uv_poll_t *poll, int status, int events)
 {
-	struct post *p, *next;
+	struct host_watch *w = poll->data;
+	struct vm *vm = w->loop->vm;
 
-	vm_lock(l->vm);
-	l->stopping = true;
-	l->vm->timers.wake = NULL;
-	vm_unlock(l->vm);
-	uv_async_send(&l->async);
-	pthread_join(l->thread, NULL);
-	close_all(l);
-	for (p = take_posts(l); p; p = next) {
-		next = p->next;
-		free(p);
-	}
-	pthread_mutex_destroy(&l->post_lock);
-	free(l);
+	vm_lock(vm);
+	if (status < 0) /* the descriptor is of no more use: one last call, in which the caller's read says why */
+		uv_poll_stop(poll);
+	if (w->cb)
+		w->cb(w->ctx);
+	vm_unlock(vm);
 }
 
-struct host_watch *host_watch_fd(struct host_loop *l, int fd, void (*cb)(void *ctx), void *ctx)
+static void watch_start(void *ctx)
+{
+	struct host_watch *w = ctx;
+
+	if (!w->cb || uv_poll_init(&w->loop->uv, &w->poll, w->fd))
+		return;
+	w->poll.data = w;
+	w->polling = true;
+	uv_poll_start(&w->poll, UV_READABLE, on_readable);
+}
+
+static void watch_end(void *ctx)
+{
+	struct host_watch *w = ctx;
+
+	if (w->polling)
+		uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+	else
+		watch_free(w);
+}
+
+struct host_watch *host_watch_fd(struct host_loop *loop, int fd, void (*cb)(void *ctx), void *ctx)
 {
 	struct host_watch *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
-	*w = (struct host_watch){.loop = l, .fd = fd, .cb = cb, .ctx = ctx, .next = l->watches};
-	l->watches = w;
-	uv_async_send(&l->async);
+	w->loop = loop;
+	w->cb = cb;
+	w->ctx = ctx;
+	w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (w->fd < 0) {
+		free(w);
+		return NULL;
+	}
+	w->next = loop->watches;
+	loop->watches = w;
+	host_loop_post(loop, watch_start, w);
 	return w;
 }
 
 void host_unwatch(struct host_watch *w)
 {
-	if (!w)
-		return;
 	w->cb = NULL;
-	uv_async_send(&w->loop->async);
+	host_loop_post(w->loop, watch_end, w);
 }
 
-void host_loop_post(struct host_loop *l, void (*cb)(void *ctx), void *ctx)
-{
-	struct post *p = malloc(sizeof(*p));
+/* ---- life ---- */
 
-	if (!p)
-		return;
-	*p = (struct post){cb, ctx, NULL};
-	pthread_mutex_lock(&l->post_lock);
-	*l->last_post = p;
-	l->last_post = &p->next;
-	pthread_mutex_unlock(&l->post_lock);
-	uv_async_send(&l->async);
+static void close_handle(uv_handle_t *h, void *ctx)
+{
+	if (!uv_is_closing(h))
+		uv_close(h, NULL);
+}
+
+static void *run(void *ctx)
+{
+	struct host_loop *loop = ctx;
+
+	uv_run(&loop->uv, UV_RUN_DEFAULT);
+	return NULL;
+}
+
+/* Signals belong to the program's own threads. */
+static int start_thread(struct host_loop *loop)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&loop->thread, NULL, run, loop);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!rc)
+		pthread_setname_np(loop->thread, "loop");
+	return rc;
+}
+
+static void destroy(struct host_loop *loop)
+{
+	struct host_watch *w, *next;
+	struct post *p;
+
+	uv_walk(&loop->uv, close_handle, NULL);
+	uv_run(&loop->uv, UV_RUN_DEFAULT);
+	uv_loop_close(&loop->uv);
+	for (w = loop->watches; w; w = next) {
+		next = w->next;
+		close(w->fd);
+		free(w);
+	}
+	while ((p = loop->first)) {
+		loop->first = p->next;
+		free(p);
+	}
+	close(loop->timer_fd);
+	pthread_mutex_destroy(&loop->post_lock);
+	free(loop);
+}
+
+int host_loop_start(struct vm *vm, struct host_loop **out, struct err *e)
+{
+	struct host_loop *loop = calloc(1, sizeof(*loop));
+	int rc;
+
+	if (!loop)
+		return err_set(e, ENOMEM, "no memory for the event loop");
+	loop->vm = vm;
+	loop->last = &loop->first;
+	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop->timer_fd < 0) {
+		rc = err_set(e, errno, "the host gives no timer: %s", strerror(errno));
+		free(loop);
+		return rc;
+	}
+	rc = uv_loop_init(&loop->uv);
+	if (rc) {
+		close(loop->timer_fd);
+		free(loop);
+		return err_set(e, -rc, "the host gives no event loop: %s", uv_strerror(rc));
+	}
+	pthread_mutex_init(&loop->post_lock, NULL);
+	rc = uv_async_init(&loop->uv, &loop->async, on_async);
+	if (!rc)
+		rc = uv_poll_init(&loop->uv, &loop->timer, loop->timer_fd);
+	if (!rc) {
+		loop->async.data = loop;
+		loop->timer.data = loop;
+		rc = uv_poll_start(&loop->timer, UV_READABLE, on_timer);
+	}
+	if (!rc) {
+		vm_lock(vm);
+		vm->timers.wake = wake;
+		vm->timers.wake_ctx = loop;
+		wake(loop);
+		vm_unlock(vm);
+		rc = -start_thread(loop);
+	}
+	if (rc) {
+		vm->timers.wake = NULL;
+		destroy(loop);
+		return err_set(e, -rc, "the event loop does not start: %s", uv_strerror(rc));
+	}
+	*out = loop;
+	return 0;
+}
+
+void host_loop_stop(struct host_loop *loop)
+{
+	vm_lock(loop->vm);
+	loop->vm->timers.wake = NULL;
+	vm_unlock(loop->vm);
+	pthread_mutex_lock(&loop->post_lock);
+	loop->stopping = true;
+	uv_async_send(&loop->async);
+	pthread_mutex_unlock(&loop->post_lock);
+	pthread_join(loop->thread, NULL);
+	destroy(loop);
 }
