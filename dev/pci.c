@@ -1,9 +1,10 @@
 /*
- * Configuration space: reads and writes by byte masks, capabilities, base address registers and their place on the buses (pci.h).
+ * Configuration space: reads and writes by byte masks, capabilities, base address registers and their place on the
+ * buses (pci.h).
  *
- * A BAR's register keeps what was written to its writable bits, which are the address bits above its size: that is all there
- * is to sizing (PCI 3.0 6.2.5.1). Moving one takes it off its bus and puts it back at the new address; a place that is taken is left
- * alone until a later write makes room.
+ * A BAR's register keeps what was written to its writable bits, which are the address bits above its size: that is all
+ * there is to sizing (PCI 3.0 6.2.5.1). Moving one takes it off its bus and puts it back at the new address; a place
+ * that is taken is left alone until a later write makes room.
  */
 #include "dev/pci.h"
 
@@ -19,15 +20,9 @@ static u64 get(const u8 *p, unsigned size)
 	return v;
 }
 
-static void put(u8 *p, unsigned size, u64 v)
-{
-	memcpy(p, &v, size);
-}
+static void put(u8 *p, unsigned size, u64 v) { memcpy(p, &v, size); }
 
-static u16 command(const struct pci_device *d)
-{
-	return (u16)get(d->s.config + PCI_COMMAND, 2);
-}
+static u16 command(const struct pci_device *d) { return (u16)get(d->s.config + PCI_COMMAND, 2); }
 
 /* ---- base address registers ---- */
 
@@ -81,7 +76,8 @@ static void bars_map_missing(struct pci_device *d)
 			continue;
 		if (bus_add(bar_bus(d, bar), base, bar->size, bar->ops, d->dev, d->name, &e)) {
 			if (trace_on(d->bus->vm->topics, TRACE_DEV))
-				log_trace(d->bus->vm->log, TRACE_DEV, "%s: BAR %u stays off the bus: %s", d->name, i, e.text);
+				log_trace(d->bus->vm->log, TRACE_DEV, "%s: BAR %u stays off the bus: %s", d->name, i,
+					  e.text);
 			continue;
 		}
 		bar->mapped = true;
@@ -120,10 +116,7 @@ void pci_bar_assign(struct pci_device *d, unsigned index, u64 base)
 	bars_update(d->bus);
 }
 
-void pci_command_set(struct pci_device *d, u16 bits)
-{
-	pci_config_write(d, PCI_COMMAND, 2, bits);
-}
+void pci_command_set(struct pci_device *d, u16 bits) { pci_config_write(d, PCI_COMMAND, 2, bits); }
 
 /* ---- functions ---- */
 
@@ -185,10 +178,7 @@ void pci_device_reset(struct pci_device *d)
 	bars_update(d->bus);
 }
 
-bool pci_can_dma(const struct pci_device *d)
-{
-	return command(d) & PCI_COMMAND_MASTER;
-}
+bool pci_can_dma(const struct pci_device *d) { return command(d) & PCI_COMMAND_MASTER; }
 
 /* ---- INTx ---- */
 
@@ -224,10 +214,7 @@ static u16 msix_control(const struct pci_device *d)
 	return d->msix_cap ? (u16)get(d->s.config + d->msix_cap + PCI_MSIX_FLAGS, 2) : 0;
 }
 
-bool pci_msix_enabled(const struct pci_device *d)
-{
-	return msix_control(d) & PCI_MSIX_FLAGS_ENABLE;
-}
+bool pci_msix_enabled(const struct pci_device *d) { return msix_control(d) & PCI_MSIX_FLAGS_ENABLE; }
 
 void pci_msix_init(struct pci_device *d, unsigned vectors, unsigned bar, u32 table, u32 pending)
 {
@@ -309,10 +296,7 @@ u64 pci_config_read(struct pci_device *d, u32 offset, unsigned size)
 	return get(d->s.config + offset, size);
 }
 
-static bool touches(u32 offset, unsigned size, u32 first, u32 end)
-{
-	return offset < end && offset + size > first;
-}
+static bool touches(u32 offset, unsigned size, u32 first, u32 end) { return offset < end && offset + size > first; }
 
 void pci_config_write(struct pci_device *d, u32 offset, unsigned size, u64 value)
 {
@@ -351,10 +335,7 @@ static const struct desc_field state_fields[] = {
 };
 DESC(pci_state_desc, struct pci_state, state_fields);
 
-static void function_reset(void *dev)
-{
-	pci_device_reset(dev);
-}
+static void function_reset(void *dev) { pci_device_reset(dev); }
 
 const struct device_class pci_function_class = {
 	.name = "pci-function",

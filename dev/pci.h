@@ -1,15 +1,16 @@
 /*
- * PCI bus 0: the host bridge's two ways to configuration space, type 0 functions, base address registers, INTx wires and MSI-X.
+ * PCI bus 0: the host bridge's two ways to configuration space, type 0 functions, base address registers, INTx wires
+ * and MSI-X.
  *
- * PCI Local Bus Specification 3.0, 3.2.2.3.2 "Software Generation of Configuration Transactions" (ports 0xcf8 and 0xcfc), 6.1
- * "Configuration Space Organization", 6.2.5.1 "Address Maps", 6.8.2 "MSI-X Capability"; PCI Express Base 7.2.2 "Enhanced Configuration Access
- * Mechanism (ECAM)".
+ * PCI Local Bus Specification 3.0, 3.2.2.3.2 "Software Generation of Configuration Transactions" (ports 0xcf8 and
+ * 0xcfc), 6.1 "Configuration Space Organization", 6.2.5.1 "Address Maps", 6.8.2 "MSI-X Capability"; PCI Express
+ * Base 7.2.2 "Enhanced Configuration Access Mechanism (ECAM)".
  *
- * Wiring: ports 0xcf8-0xcff pci_port_ops; PCI_ECAM_SIZE bytes of MMIO pci_ecam_ops; both with dev = the struct pci_bus. Four INTx wires go out;
- * INTA of slot n is wire n mod 4, as ever.
+ * Wiring: ports 0xcf8-0xcff pci_port_ops; PCI_ECAM_SIZE bytes of MMIO pci_ecam_ops; both with dev = the struct pci_bus.
+ * Four INTx wires go out; INTA of slot n is wire n mod 4, as ever.
  *
- * Invariants: `state.config` is what a guest reads; a BAR is on its bus exactly when the command register decodes that space, its
- * address is not 0 and nobody else is there. Everything is under vm->lock.
+ * Invariants: `state.config` is what a guest reads; a BAR is on its bus exactly when the command register decodes that
+ * space, its address is not 0 and nobody else is there. Everything is under vm->lock.
  *
  * LIMIT: one function a slot, conventional (256 bytes of) configuration space, no option ROMs.
  */
@@ -19,11 +20,11 @@
 #include "core/device.h"
 #include "core/vm.h"
 
-#define PCI_SLOTS 32u
-#define PCI_BARS 6u
-#define PCI_VECTORS 32u
+#define PCI_SLOTS     32u
+#define PCI_BARS      6u
+#define PCI_VECTORS   32u
 #define PCI_ECAM_SIZE 0x100000u /* bus 0 */
-#define PCI_INTX 4u
+#define PCI_INTX      4u
 
 struct pci_vector {
 	u64 addr;
@@ -34,8 +35,8 @@ struct pci_vector {
 struct pci_state {
 	u8 config[256];
 	struct pci_vector vector[PCI_VECTORS]; /* MSI-X table */
-	u64 pending;                           /* MSI-X pending bits */
-	u64 intx;                              /* INTx as the function asserts it */
+	u64 pending;			       /* MSI-X pending bits */
+	u64 intx;			       /* INTx as the function asserts it */
 };
 
 struct pci_bar {
@@ -46,9 +47,9 @@ struct pci_bar {
 	u64 base; /* where it is on its bus while mapped */
 };
 
-#define PCI_BAR_IO 1u
-#define PCI_BAR_MEM32 0u
-#define PCI_BAR_MEM64 4u
+#define PCI_BAR_IO	 1u
+#define PCI_BAR_MEM32	 0u
+#define PCI_BAR_MEM64	 4u
 #define PCI_BAR_PREFETCH 8u
 
 struct pci_bus;
@@ -68,12 +69,13 @@ struct pci_device {
 	void *dev; /* what the BARs' ops and the hooks take */
 	u8 wmask[256];
 	u8 initial[256];
-	u8 last_cap;  /* offset of the last capability in the list */
-	u8 cap_end;   /* first free byte */
-	u8 msix_cap;  /* 0: none */
+	u8 last_cap; /* offset of the last capability in the list */
+	u8 cap_end;  /* first free byte */
+	u8 msix_cap; /* 0: none */
 	unsigned vectors;
 	struct pci_bar bar[PCI_BARS];
-	/* Capabilities with side effects: called before a read and after a write of [offset, offset + size). May be NULL. */
+	/* Capabilities with side effects: called before a read and after a write of [offset, offset + size). May be
+	 * NULL. */
 	void (*config_reading)(void *dev, u32 offset, unsigned size);
 	void (*config_written)(void *dev, u32 offset, unsigned size);
 };
@@ -102,9 +104,11 @@ static inline unsigned pci_intx_wire(unsigned slot, unsigned pin) { return (slot
 void pci_device_init(struct pci_device *d, const char *name, const struct pci_ids *ids, void *dev);
 /* size: a power of two, at least 16 (memory) or 4 (ports). A 64-bit BAR takes index and index + 1. */
 void pci_bar_init(struct pci_device *d, unsigned index, u32 type, u64 size, const struct bus_ops *ops);
-/* Appends a capability of `size` bytes; returns its offset. The bytes after the two of its header are zero and read-only. */
+/* Appends a capability of `size` bytes; returns its offset. The bytes after the two of its header are zero and
+ * read-only. */
 u8 pci_capability_add(struct pci_device *d, u8 id, unsigned size);
-/* MSI-X with its table and pending bits at these offsets of a BAR, whose handlers call pci_msix_read and pci_msix_write. */
+/* MSI-X with its table and pending bits at these offsets of a BAR, whose handlers call pci_msix_read and
+ * pci_msix_write. */
 void pci_msix_init(struct pci_device *d, unsigned vectors, unsigned bar, u32 table, u32 pending);
 void pci_attach(struct pci_bus *bus, struct pci_device *d, unsigned slot);
 /* What firmware does: gives a BAR its address. */

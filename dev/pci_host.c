@@ -1,7 +1,9 @@
 /*
- * The host bridge: configuration mechanism #1 at ports 0xcf8-0xcff, ECAM, and the bridge's own function in slot 0 (pci.h).
+ * The host bridge: configuration mechanism #1 at ports 0xcf8-0xcff, ECAM, and the bridge's own function in slot 0
+ * (pci.h).
  *
- * Only bus 0 exists; a slot that is empty, a function other than 0 and an offset beyond 255 read as all ones without further ado.
+ * Only bus 0 exists; a slot that is empty, a function other than 0 and an offset beyond 255 read as all ones without
+ * further ado.
  */
 #include "dev/pci.h"
 
@@ -102,7 +104,11 @@ const struct device_class pci_bus_class = {
 void pci_bridge_init(struct pci_device *d)
 {
 	static const struct pci_ids ids = {
-		.vendor = 0x1b36, .device = 0x0008, .subvendor = 0x1af4, .subdevice = 0x1100, .class_code = 0x060000,
+		.vendor = 0x1b36,
+		.device = 0x0008,
+		.subvendor = 0x1af4,
+		.subdevice = 0x1100,
+		.class_code = 0x060000,
 	};
 
 	pci_device_init(d, "pci-bridge", &ids, d);

@@ -1,5 +1,6 @@
 /*
- * Device status and feature negotiation (virtio 1.2, 2.1, 2.2 and 3.1 "Device Initialization"). The rings are in virtio_queue.c.
+ * Device status and feature negotiation (virtio 1.2, 2.1, 2.2 and 3.1 "Device Initialization"). The rings are in
+ * virtio_queue.c.
  */
 #include "dev/virtio.h"
 
@@ -18,10 +19,7 @@ void virtio_init(struct virtio *v, struct vm *vm, const struct virtio_ops *ops, 
 	virtio_reset(v);
 }
 
-void virtio_set_transport(struct virtio *v, const struct virtio_transport *t)
-{
-	v->transport = *t;
-}
+void virtio_set_transport(struct virtio *v, const struct virtio_transport *t) { v->transport = *t; }
 
 void virtio_reset(struct virtio *v)
 {
@@ -34,10 +32,7 @@ void virtio_reset(struct virtio *v)
 	v->ops->reset(v->dev);
 }
 
-u64 virtio_offered(const struct virtio *v)
-{
-	return v->ops->features | RING_FEATURES;
-}
+u64 virtio_offered(const struct virtio *v) { return v->ops->features | RING_FEATURES; }
 
 bool virtio_running(const struct virtio *v)
 {
@@ -100,16 +95,11 @@ void virtio_config_changed(struct virtio *v)
 }
 
 static const struct desc_field queue_fields[] = {
-	DESC_INT(struct virtq_state, desc),
-	DESC_INT(struct virtq_state, avail),
-	DESC_INT(struct virtq_state, used),
-	DESC_INT(struct virtq_state, size),
-	DESC_INT(struct virtq_state, enabled),
-	DESC_INT(struct virtq_state, vector),
-	DESC_INT(struct virtq_state, next_avail),
-	DESC_INT(struct virtq_state, next_used),
-	DESC_INT(struct virtq_state, signalled),
-	DESC_ARR(struct virtq_state, zero),
+	DESC_INT(struct virtq_state, desc),	  DESC_INT(struct virtq_state, avail),
+	DESC_INT(struct virtq_state, used),	  DESC_INT(struct virtq_state, size),
+	DESC_INT(struct virtq_state, enabled),	  DESC_INT(struct virtq_state, vector),
+	DESC_INT(struct virtq_state, next_avail), DESC_INT(struct virtq_state, next_used),
+	DESC_INT(struct virtq_state, signalled),  DESC_ARR(struct virtq_state, zero),
 };
 static DESC(queue_desc, struct virtq_state, queue_fields);
 static const struct desc_field state_fields[] = {
@@ -126,10 +116,7 @@ static const struct desc_field state_fields[] = {
 };
 DESC(virtio_state_desc, struct virtio_state, state_fields);
 
-static void class_reset(void *dev)
-{
-	virtio_reset(dev);
-}
+static void class_reset(void *dev) { virtio_reset(dev); }
 
 const struct device_class virtio_class = {
 	.name = "virtio",

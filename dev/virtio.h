@@ -1,14 +1,14 @@
 /*
- * The part of virtio 1.2 that is neither transport nor device: feature and status negotiation, and the split virtqueue (2.7 "Split
- * Virtqueues") with indirect descriptors and event index.
+ * The part of virtio 1.2 that is neither transport nor device: feature and status negotiation, and the split virtqueue
+ * (2.7 "Split Virtqueues") with indirect descriptors and event index.
  *
- * A device fills in `struct virtio_ops` and talks in chains: virtq_pop takes the next chain of buffers that the driver made
- * available, virtq_push gives it back, virtq_flush interrupts if the driver wants to know: once after a batch. A transport
- * (virtio_pci.h) presents the registers and passes interrupts on.
+ * A device fills in `struct virtio_ops` and talks in chains: virtq_pop takes the next chain of buffers that the driver
+ * made available, virtq_push gives it back, virtq_flush interrupts if the driver wants to know: once after a batch. A
+ * transport (virtio_pci.h) presents the registers and passes interrupts on.
  *
- * Nothing in guest memory is trusted: a chain is copied and checked before its device sees it (bounds, loops, RAM only, device-readable before
- * device-writable). A violation sets DEVICE_NEEDS_RESET (2.1.2), names the reason in the log, and the queues stand still until reset.
- * Everything is under vm->lock.
+ * Nothing in guest memory is trusted: a chain is copied and checked before its device sees it (bounds, loops, RAM only,
+ * device-readable before device-writable). A violation sets DEVICE_NEEDS_RESET (2.1.2), names the reason in the log,
+ * and the queues stand still until reset. Everything is under vm->lock.
  *
  * LIMIT: no packed virtqueues, no queue reset, no notification data.
  */
@@ -18,29 +18,29 @@
 #include "core/device.h"
 #include "core/vm.h"
 
-#define VIRTIO_QUEUES 8u
-#define VIRTQ_MAX 256u     /* descriptors in a queue */
-#define VIRTQ_SEGMENTS 256u /* buffers in a chain, indirect ones included */
+#define VIRTIO_QUEUES	 8u
+#define VIRTQ_MAX	 256u /* descriptors in a queue */
+#define VIRTQ_SEGMENTS	 256u /* buffers in a chain, indirect ones included */
 #define VIRTIO_NO_VECTOR 0xffffu
 
 struct virtq_state {
 	u64 desc, avail, used; /* guest-physical addresses of the three parts */
-	u16 size;              /* power of two, at most VIRTQ_MAX */
+	u16 size;	       /* power of two, at most VIRTQ_MAX */
 	u16 enabled;
-	u16 vector;            /* transport's: MSI-X vector or VIRTIO_NO_VECTOR */
-	u16 next_avail;        /* free-running index of the next entry to take */
-	u16 next_used;         /* free-running index of the next entry to give back */
-	u16 signalled;         /* next_used when the driver was last interrupted, or would have been */
+	u16 vector;	/* transport's: MSI-X vector or VIRTIO_NO_VECTOR */
+	u16 next_avail; /* free-running index of the next entry to take */
+	u16 next_used;	/* free-running index of the next entry to give back */
+	u16 signalled;	/* next_used when the driver was last interrupted, or would have been */
 	u16 zero[2];
 };
 
 struct virtio_state {
-	u64 features;          /* what the driver accepted */
+	u64 features; /* what the driver accepted */
 	u32 device_feature_select, driver_feature_select;
 	u16 queue_select;
 	u16 config_vector;
-	u8 status;             /* 2.1 "Device Status Field" */
-	u8 isr;                /* bit 0 queue, bit 1 configuration */
+	u8 status; /* 2.1 "Device Status Field" */
+	u8 isr;	   /* bit 0 queue, bit 1 configuration */
 	u8 generation;
 	u8 zero;
 	struct virtq_state q[VIRTIO_QUEUES];
@@ -50,8 +50,8 @@ struct virtio;
 
 struct virtio_ops {
 	const char *name; /* a literal, for the log */
-	u16 id;           /* 5 "Device Types" */
-	u64 features;     /* the device type's own; the ring's are added */
+	u16 id;		  /* 5 "Device Types" */
+	u64 features;	  /* the device type's own; the ring's are added */
 	unsigned queues;
 	u16 queue_size;
 	u32 config_size;
@@ -80,7 +80,7 @@ struct virtio {
 	bool warned;
 };
 
-#define VIRTIO_ISR_QUEUE 1u
+#define VIRTIO_ISR_QUEUE  1u
 #define VIRTIO_ISR_CONFIG 2u
 
 struct virtq_segment {

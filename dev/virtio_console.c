@@ -44,8 +44,8 @@ static void control_queue(struct virtio_console *c, u8 event)
 static void control_receive(struct virtio_console *c, const struct virtio_console_control *m)
 {
 	if (trace_on(c->virtio.vm->topics, TRACE_CHANNEL))
-		log_trace(c->virtio.vm->log, TRACE_CHANNEL, "console: driver says event %u value %u of port %u", m->event, m->value,
-			  m->id);
+		log_trace(c->virtio.vm->log, TRACE_CHANNEL, "console: driver says event %u value %u of port %u",
+			  m->event, m->value, m->id);
 	switch (m->event) {
 	case VIRTIO_CONSOLE_DEVICE_READY:
 		if (m->value)
@@ -150,15 +150,9 @@ static void console_notify(void *dev, unsigned q)
 		if (c->room)
 			c->room(c->room_ctx);
 		return;
-	case TX:
-		transmit(c);
-		return;
-	case CONTROL_RX:
-		controls_send(c);
-		return;
-	case CONTROL_TX:
-		controls_take(c);
-		return;
+	case TX: transmit(c); return;
+	case CONTROL_RX: controls_send(c); return;
+	case CONTROL_TX: controls_take(c); return;
 	}
 }
 

@@ -1,13 +1,13 @@
 /*
- * The virtio console (virtio 1.2, 5.3 "Console Device") with MULTIPORT: here one port with a name, which is no console but a byte stream for
- * programs (Linux: /dev/virtio-ports/NAME, found by /sys/class/virtio-ports/vportNpM/name).
+ * The virtio console (virtio 1.2, 5.3 "Console Device") with MULTIPORT: here one port with a name, which is no console
+ * but a byte stream for programs (Linux: /dev/virtio-ports/NAME, found by /sys/class/virtio-ports/vportNpM/name).
  *
  * Queues: 0 receive and 1 transmit of port 0, 2 control to the driver, 3 control from the driver.
  *
- *   driver: DEVICE_READY -> we: PORT_ADD -> driver: PORT_READY -> we: PORT_NAME, PORT_OPEN(1); a program opens it -> driver: PORT_OPEN(1)
+ *   driver DEVICE_READY -> PORT_ADD -> driver PORT_READY -> PORT_NAME, PORT_OPEN; a program opens it: driver PORT_OPEN
  *
- * Host side: output goes to a char_sink; input waits at the host while the port is closed in the guest or no buffer is there, and
- * `on_room` is called when that may have changed.
+ * Host side: output goes to a char_sink; input waits at the host while the port is closed in the guest or no buffer is
+ * there, and `on_room` is called when that may have changed.
  */
 #ifndef DEV_VIRTIO_CONSOLE_H
 #define DEV_VIRTIO_CONSOLE_H
@@ -15,12 +15,12 @@
 #include "core/chardev.h"
 #include "dev/virtio_pci.h"
 
-#define VIRTIO_CONSOLE_NAME 64u
+#define VIRTIO_CONSOLE_NAME	64u
 #define VIRTIO_CONSOLE_CONTROLS 8u
 
 struct virtio_console_state {
 	u8 guest_open;
-	u8 ncontrols;    /* messages for the driver that wait for a buffer */
+	u8 ncontrols;			      /* messages for the driver that wait for a buffer */
 	u8 controls[VIRTIO_CONSOLE_CONTROLS]; /* their event numbers, oldest first */
 	u8 zero[6];
 };

@@ -6,7 +6,7 @@
 #include <linux/virtio_pci.h>
 #include <string.h>
 
-#define AREA_SIZE 0x1000u
+#define AREA_SIZE	  0x1000u
 #define NOTIFY_MULTIPLIER 4u
 
 enum area { AREA_COMMON, AREA_ISR, AREA_DEVICE, AREA_NOTIFY, AREA_TABLE, AREA_PENDING };
@@ -73,36 +73,22 @@ static void common_write(struct virtio_pci *p, u64 offset, unsigned size, u64 va
 	if (offset % size || (size > 4 && offset < VIRTIO_PCI_COMMON_Q_DESCLO))
 		return;
 	switch (offset) {
-	case VIRTIO_PCI_COMMON_DFSELECT:
-		s->device_feature_select = (u32)value;
-		return;
-	case VIRTIO_PCI_COMMON_GFSELECT:
-		s->driver_feature_select = (u32)value;
-		return;
-	case VIRTIO_PCI_COMMON_GF:
-		virtio_set_features(v, s->driver_feature_select, (u32)value);
-		return;
-	case VIRTIO_PCI_COMMON_MSIX:
-		s->config_vector = vector_or_none(p, value);
-		return;
+	case VIRTIO_PCI_COMMON_DFSELECT: s->device_feature_select = (u32)value; return;
+	case VIRTIO_PCI_COMMON_GFSELECT: s->driver_feature_select = (u32)value; return;
+	case VIRTIO_PCI_COMMON_GF: virtio_set_features(v, s->driver_feature_select, (u32)value); return;
+	case VIRTIO_PCI_COMMON_MSIX: s->config_vector = vector_or_none(p, value); return;
 	case VIRTIO_PCI_COMMON_STATUS:
 		virtio_set_status(v, (u8)value);
 		if (!value)
 			pci_intx_set(&p->pci, false);
 		return;
-	case VIRTIO_PCI_COMMON_Q_SELECT:
-		s->queue_select = (u16)value;
-		return;
+	case VIRTIO_PCI_COMMON_Q_SELECT: s->queue_select = (u16)value; return;
 	}
 	if (!q)
 		return;
 	switch (offset) {
-	case VIRTIO_PCI_COMMON_Q_SIZE:
-		virtio_set_queue_size(v, s->queue_select, (u16)value);
-		return;
-	case VIRTIO_PCI_COMMON_Q_MSIX:
-		q->vector = vector_or_none(p, value);
-		return;
+	case VIRTIO_PCI_COMMON_Q_SIZE: virtio_set_queue_size(v, s->queue_select, (u16)value); return;
+	case VIRTIO_PCI_COMMON_Q_MSIX: q->vector = vector_or_none(p, value); return;
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 		if (value == 1)
 			virtio_enable_queue(v, s->queue_select);
@@ -111,15 +97,11 @@ static void common_write(struct virtio_pci *p, u64 offset, unsigned size, u64 va
 	if (q->enabled)
 		return; /* 4.1.4.3.2: the driver must not move a queue that is enabled */
 	switch (offset & ~7ull) {
-	case VIRTIO_PCI_COMMON_Q_DESCLO:
-		set_address(&q->desc, VIRTIO_PCI_COMMON_Q_DESCLO, offset, size, value);
-		return;
+	case VIRTIO_PCI_COMMON_Q_DESCLO: set_address(&q->desc, VIRTIO_PCI_COMMON_Q_DESCLO, offset, size, value); return;
 	case VIRTIO_PCI_COMMON_Q_AVAILLO:
 		set_address(&q->avail, VIRTIO_PCI_COMMON_Q_AVAILLO, offset, size, value);
 		return;
-	case VIRTIO_PCI_COMMON_Q_USEDLO:
-		set_address(&q->used, VIRTIO_PCI_COMMON_Q_USEDLO, offset, size, value);
-		return;
+	case VIRTIO_PCI_COMMON_Q_USEDLO: set_address(&q->used, VIRTIO_PCI_COMMON_Q_USEDLO, offset, size, value); return;
 	}
 }
 
@@ -141,16 +123,11 @@ static u64 bar_read(void *dev, u64 offset, unsigned size)
 	u64 at = offset % AREA_SIZE;
 
 	switch (offset / AREA_SIZE) {
-	case AREA_COMMON:
-		return common_read(v, at, size);
-	case AREA_ISR:
-		return at ? 0 : isr_read(p);
-	case AREA_DEVICE:
-		return at + size <= v->ops->config_size ? v->ops->config_read(v->dev, (u32)at, size) : 0;
-	case AREA_TABLE:
-		return pci_msix_read(&p->pci, at, size);
-	case AREA_PENDING:
-		return pci_msix_pending_read(&p->pci, at, size);
+	case AREA_COMMON: return common_read(v, at, size);
+	case AREA_ISR: return at ? 0 : isr_read(p);
+	case AREA_DEVICE: return at + size <= v->ops->config_size ? v->ops->config_read(v->dev, (u32)at, size) : 0;
+	case AREA_TABLE: return pci_msix_read(&p->pci, at, size);
+	case AREA_PENDING: return pci_msix_pending_read(&p->pci, at, size);
 	}
 	return 0;
 }
@@ -162,19 +139,13 @@ static void bar_write(void *dev, u64 offset, unsigned size, u64 value)
 	u64 at = offset % AREA_SIZE;
 
 	switch (offset / AREA_SIZE) {
-	case AREA_COMMON:
-		common_write(p, at, size, value);
-		return;
+	case AREA_COMMON: common_write(p, at, size, value); return;
 	case AREA_DEVICE:
 		if (v->ops->config_write && at + size <= v->ops->config_size)
 			v->ops->config_write(v->dev, (u32)at, size, value);
 		return;
-	case AREA_NOTIFY:
-		virtio_notify(v, (unsigned)(at / NOTIFY_MULTIPLIER));
-		return;
-	case AREA_TABLE:
-		pci_msix_write(&p->pci, at, size, value);
-		return;
+	case AREA_NOTIFY: virtio_notify(v, (unsigned)(at / NOTIFY_MULTIPLIER)); return;
+	case AREA_TABLE: pci_msix_write(&p->pci, at, size, value); return;
 	}
 }
 
@@ -208,7 +179,8 @@ static bool cfg_access(struct virtio_pci *p, u32 offset, unsigned size, struct v
 	if (offset >= data + 4 || offset + size <= data)
 		return false;
 	memcpy(cap, p->pci.s.config + p->cfg_cap, sizeof(*cap));
-	return cap->cap.bar == VIRTIO_PCI_BAR && (cap->cap.length == 1 || cap->cap.length == 2 || cap->cap.length == 4) &&
+	return cap->cap.bar == VIRTIO_PCI_BAR &&
+	       (cap->cap.length == 1 || cap->cap.length == 2 || cap->cap.length == 4) &&
 	       !(cap->cap.offset % cap->cap.length) && cap->cap.offset <= VIRTIO_PCI_BAR_SIZE - cap->cap.length;
 }
 
@@ -258,7 +230,8 @@ static void caps_add(struct virtio_pci *p)
 	u8 at;
 
 	pci_msix_init(&p->pci, ops->queues + 1, VIRTIO_PCI_BAR, AREA_TABLE * AREA_SIZE, AREA_PENDING * AREA_SIZE);
-	cap_add(p, VIRTIO_PCI_CAP_COMMON_CFG, sizeof(struct virtio_pci_cap), AREA_COMMON, sizeof(struct virtio_pci_common_cfg));
+	cap_add(p, VIRTIO_PCI_CAP_COMMON_CFG, sizeof(struct virtio_pci_cap), AREA_COMMON,
+		sizeof(struct virtio_pci_common_cfg));
 	at = cap_add(p, VIRTIO_PCI_CAP_NOTIFY_CFG, sizeof(struct virtio_pci_notify_cap), AREA_NOTIFY,
 		     ops->queues * NOTIFY_MULTIPLIER);
 	memcpy(p->pci.s.config + at + offsetof(struct virtio_pci_notify_cap, notify_off_multiplier), &multiplier, 4);

@@ -1,10 +1,10 @@
 /*
- * The split virtqueue (virtio 1.2, 2.7): taking chains from the available ring, giving them back through the used ring, and who wants to
- * hear of it.
+ * The split virtqueue (virtio 1.2, 2.7): taking chains from the available ring, giving them back through the used ring,
+ * and who wants to hear of it.
  *
- * Order: the driver writes a descriptor and its ring entry before it moves avail.idx, and so is read here after it with acquire;
- * the used entry is written before used.idx moves. Both sides then publish "wake me at" and look again, which needs a full fence
- * in between (2.7.10 "Available Buffer Notification Suppression").
+ * Order: the driver writes a descriptor and its ring entry before it moves avail.idx, and so is read here after it with
+ * acquire; the used entry is written before used.idx moves. Both sides then publish "wake me at" and look again, which
+ * needs a full fence in between (2.7.10 "Available Buffer Notification Suppression").
  */
 #include "dev/virtio.h"
 
@@ -19,17 +19,15 @@ static void broken(struct virtio *v, unsigned q, const char *why)
 		return;
 	/* Once in words: a driver could do it over and over. */
 	if (!v->warned)
-		log_warn(v->vm->log, "%s: the driver broke queue %u: %s; the device waits for its reset", v->ops->name, q, why);
+		log_warn(v->vm->log, "%s: the driver broke queue %u: %s; the device waits for its reset", v->ops->name,
+			 q, why);
 	v->warned = true;
 	v->s.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	virtio_config_changed(v);
 }
 
 /* A little-endian u16 of a ring, or NULL. Rings are aligned as 2.7 demands, so that no access is torn. */
-static u16 *ring_u16(struct virtio *v, u64 gpa)
-{
-	return gpa & 1 ? NULL : ram_host(&v->vm->ram, gpa, 2);
-}
+static u16 *ring_u16(struct virtio *v, u64 gpa) { return gpa & 1 ? NULL : ram_host(&v->vm->ram, gpa, 2); }
 
 static bool ring_load(struct virtio *v, u64 gpa, u16 *value)
 {
@@ -40,7 +38,8 @@ static bool ring_load(struct virtio *v, u64 gpa, u16 *value)
 	return p;
 }
 
-/* Addresses of the parts: available ring flags, idx, ring[size], used_event; used ring flags, idx, ring[size], avail_event. */
+/* Addresses of the parts: available ring flags, idx, ring[size], used_event; used ring flags, idx, ring[size],
+ * avail_event. */
 static u64 avail_idx(const struct virtq_state *s) { return s->avail + 2; }
 static u64 avail_entry(const struct virtq_state *s, u16 n) { return s->avail + 4 + 2ull * (n & (s->size - 1)); }
 static u64 used_event(const struct virtq_state *s) { return s->avail + 4 + 2ull * s->size; }

@@ -1,6 +1,6 @@
 /*
- * Building the tables: a cursor that appends little-endian fields in the order of the specification's tables, and a checksum at each
- * end (acpi.h).
+ * Building the tables: a cursor that appends little-endian fields in the order of the specification's tables, and a
+ * checksum at each end (acpi.h).
  */
 #include "machine/acpi.h"
 
@@ -14,11 +14,7 @@
 #include "dev/pm.h"
 #include "machine/map.h"
 
-/* iasl's output begins with "unsigned char dsdt_aml_code[]". */
-static const
-#include "machine/dsdt.hex"
-
-#define SCI 9u
+#define SCI	     9u
 #define CMOS_CENTURY 0x32u
 
 struct writer {
@@ -41,10 +37,7 @@ static void put_text(struct writer *w, const char *text, unsigned size)
 	w->at += size;
 }
 
-static u64 address(u32 at)
-{
-	return MAP_ACPI + at;
-}
+static u64 address(u32 at) { return MAP_ACPI + at; }
 
 static void set_checksum(struct writer *w, u32 start, u32 size, u32 where)
 {
@@ -85,11 +78,12 @@ static void table_end(struct writer *w, u32 start)
 
 static u32 build_dsdt(struct writer *w)
 {
-	u32 start = w->at = (u32)ALIGN_UP(w->at, 64);
+	u32 start = w->at = (u32)ALIGN_UP(w->at, 64), size;
+	const u8 *dsdt = acpi_dsdt(&size);
 
-	assert(w->at + sizeof(dsdt_aml_code) <= MAP_ACPI_SIZE);
-	memcpy(w->base + start, dsdt_aml_code, sizeof(dsdt_aml_code));
-	w->at += sizeof(dsdt_aml_code);
+	assert(w->at + size <= MAP_ACPI_SIZE);
+	memcpy(w->base + start, dsdt, size);
+	w->at += size;
 	return start;
 }
 
@@ -132,10 +126,10 @@ static u32 build_fadt(struct writer *w, u32 facs, u32 dsdt)
 	put(w, 4, address(facs));
 	put(w, 4, address(dsdt));
 	put(w, 1, 0);
-	put(w, 1, 0);   /* Preferred_PM_Profile: unspecified */
+	put(w, 1, 0); /* Preferred_PM_Profile: unspecified */
 	put(w, 2, SCI);
-	put(w, 4, 0);   /* SMI_CMD: ACPI is always on */
-	put(w, 4, 0);   /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT */
+	put(w, 4, 0); /* SMI_CMD: ACPI is always on */
+	put(w, 4, 0); /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT */
 	put(w, 4, PM_BASE + PM_EVT);
 	put(w, 4, 0);
 	put(w, 4, PM_BASE + PM_CNT);
@@ -144,17 +138,17 @@ static u32 build_fadt(struct writer *w, u32 facs, u32 dsdt)
 	put(w, 4, PM_BASE + PM_TIMER);
 	put(w, 4, PM_BASE + PM_GPE0);
 	put(w, 4, 0);
-	put(w, 1, 4);   /* PM1_EVT_LEN */
-	put(w, 1, 2);   /* PM1_CNT_LEN */
+	put(w, 1, 4); /* PM1_EVT_LEN */
+	put(w, 1, 2); /* PM1_CNT_LEN */
 	put(w, 1, 0);
-	put(w, 1, 4);   /* PM_TMR_LEN */
+	put(w, 1, 4); /* PM_TMR_LEN */
 	put(w, 1, PM_GPE0_LEN);
-	put(w, 3, 0);   /* GPE1_BLK_LEN, GPE1_BASE, CST_CNT */
+	put(w, 3, 0);	  /* GPE1_BLK_LEN, GPE1_BASE, CST_CNT */
 	put(w, 2, 0xfff); /* P_LVL2_LAT, P_LVL3_LAT: no C2, no C3 */
 	put(w, 2, 0xfff);
-	put(w, 4, 0);   /* FLUSH_SIZE, FLUSH_STRIDE */
-	put(w, 2, 0);   /* DUTY_OFFSET, DUTY_WIDTH */
-	put(w, 2, 0);   /* DAY_ALRM, MON_ALRM */
+	put(w, 4, 0); /* FLUSH_SIZE, FLUSH_STRIDE */
+	put(w, 2, 0); /* DUTY_OFFSET, DUTY_WIDTH */
+	put(w, 2, 0); /* DAY_ALRM, MON_ALRM */
 	put(w, 1, CMOS_CENTURY);
 	/* IAPC_BOOT_ARCH: LEGACY_DEVICES, no VGA. No 8042: there is no keyboard behind it to look for. */
 	put(w, 2, BIT(0) | BIT(2));
@@ -164,8 +158,8 @@ static u32 build_fadt(struct writer *w, u32 facs, u32 dsdt)
 	put_gas(w, 8, 1, PM_RESET_PORT);
 	put(w, 1, PM_RESET_VALUE);
 	put(w, 2, 0);
-	put(w, 1, 4);   /* minor version */
-	put(w, 8, 0);   /* X_FIRMWARE_CTRL: the 32-bit one holds it */
+	put(w, 1, 4); /* minor version */
+	put(w, 8, 0); /* X_FIRMWARE_CTRL: the 32-bit one holds it */
 	put(w, 8, address(dsdt));
 	put_gas(w, 32, 2, PM_BASE + PM_EVT);
 	put_gas_none(w);

@@ -1,9 +1,9 @@
 /*
  * Loading a bzImage (bzimage.h).
  *
- * What lies where, below 640 KiB: GDT 0x1000, stack under 0x6000, zero page 0x7000, identity page tables of the first 4 GiB 0x9000-0xefff (2 MiB pages: any
- * long-mode processor has them), command line 0x20000. The kernel goes to the address it prefers, the initrd as high as the
- * kernel allows.
+ * What lies where, below 640 KiB: GDT 0x1000, stack under 0x6000, zero page 0x7000, identity page tables of the first 4
+ * GiB 0x9000-0xefff (2 MiB pages: any long-mode processor has them), command line 0x20000. The kernel goes to the
+ * address it prefers, the initrd as high as the kernel allows.
  */
 #include "machine/bzimage.h"
 
@@ -14,21 +14,21 @@
 
 #include "arch/x86/state.h"
 
-#define GDT 0x1000u
-#define STACK_TOP 0x6000u
-#define ZERO_PAGE 0x7000u
-#define PAGE_TABLES 0x9000u
-#define CMDLINE 0x20000u
+#define GDT	     0x1000u
+#define STACK_TOP    0x6000u
+#define ZERO_PAGE    0x7000u
+#define PAGE_TABLES  0x9000u
+#define CMDLINE	     0x20000u
 #define CMDLINE_ROOM 0x10000u
 
 #define HEADER_OFFSET 0x1f1u
-#define SECTOR 512u
-#define MIN_VERSION 0x020cu
-#define ENTRY_64 0x200u
-#define LOADER_OTHER 0xffu
+#define SECTOR	      512u
+#define MIN_VERSION   0x020cu
+#define ENTRY_64      0x200u
+#define LOADER_OTHER  0xffu
 
-#define BOOT_CS 0x10u
-#define BOOT_DS 0x18u
+#define BOOT_CS	 0x10u
+#define BOOT_DS	 0x18u
 #define BOOT_TSS 0x20u
 
 static int parse_error(struct err *e, const char *why)
@@ -42,7 +42,8 @@ static void parse_version(const struct machine_blob *file, u32 offset, char *out
 	size_t n = 0;
 
 	if (offset && (u64)offset + 0x200 < file->size)
-		for (from += offset + 0x200; n + 1 < room && offset + 0x200 + n < file->size && from[n] >= ' ' && from[n] <= '~'; n++)
+		for (from += offset + 0x200;
+		     n + 1 < room && offset + 0x200 + n < file->size && from[n] >= ' ' && from[n] <= '~'; n++)
 			out[n] = from[n];
 	out[n] = 0;
 }
@@ -60,19 +61,21 @@ int bzimage_parse(const struct machine_blob *file, struct bzimage *out, struct e
 	if (h.boot_flag != 0xaa55 || h.header != 0x53726448)
 		return parse_error(e, "it has no boot header");
 	if (h.version < MIN_VERSION)
-		return err_set(e, EINVAL, "the kernel image speaks boot protocol %u.%02u; 2.12 or later is needed", h.version >> 8,
-			       h.version & 0xff);
+		return err_set(e, EINVAL, "the kernel image speaks boot protocol %u.%02u; 2.12 or later is needed",
+			       h.version >> 8, h.version & 0xff);
 	if (!(h.loadflags & LOADED_HIGH) || !(h.xloadflags & XLF_KERNEL_64))
 		return parse_error(e, "it has no 64-bit entry point");
 	setup = (h.setup_sects ? h.setup_sects + 1ull : 5ull) * SECTOR;
 	code = h.syssize * 16ull;
 	if (setup + code > file->size)
-		return err_set(e, EINVAL, "the kernel image is truncated: its header promises %" PRIu64 " bytes, the file has %zu",
+		return err_set(e, EINVAL,
+			       "the kernel image is truncated: its header promises %" PRIu64 " bytes, the file has %zu",
 			       setup + code, file->size);
 	if (code <= ENTRY_64)
 		return parse_error(e, "its code is too short");
 	out->header = data;
-	/* The byte before the magic is the jump's displacement: the header ends where it lands (boot.rst, "Details of Header Fields"). */
+	/* The byte before the magic is the jump's displacement: the header ends where it lands (boot.rst, "Details of
+	 * Header Fields"). */
 	out->header_end = 0x202u + data[0x201];
 	if (out->header_end < 0x268 || out->header_end > HEADER_OFFSET + sizeof(h) + 64 || out->header_end > file->size)
 		return parse_error(e, "its boot header has a wrong length");
@@ -91,10 +94,7 @@ int bzimage_parse(const struct machine_blob *file, struct bzimage *out, struct e
 }
 
 /* RAM that was found to be there: the boot structures lie below MAP_EBDA. */
-static void *low(struct ram *ram, u64 gpa, u64 len)
-{
-	return ram_host(ram, gpa, len);
-}
+static void *low(struct ram *ram, u64 gpa, u64 len) { return ram_host(ram, gpa, len); }
 
 static void build_page_tables(struct ram *ram)
 {
@@ -109,7 +109,8 @@ static void build_page_tables(struct ram *ram)
 		pd[i] = i << 21 | PTE_P | PTE_W | PTE_PS;
 }
 
-/* Boot.rst: __BOOT_CS(0x10) flat execute/read, __BOOT_DS(0x18) flat read/write; a TSS, because a processor in long mode has one. */
+/* Boot.rst: __BOOT_CS(0x10) flat execute/read, __BOOT_DS(0x18) flat read/write; a TSS, because a processor in long mode
+ * has one. */
 static void build_gdt(struct ram *ram)
 {
 	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00008b0000000067, 0};
@@ -125,10 +126,13 @@ static int place_kernel(struct ram *ram, const struct boot_args *args, u64 *wher
 	u8 *host;
 
 	if (!k->relocatable && at != k->pref_address)
-		return err_set(e, EINVAL, "the kernel must be loaded at %#" PRIx64 ", where there is none but firmware's memory",
+		return err_set(e, EINVAL,
+			       "the kernel must be loaded at %#" PRIx64 ", where there is none but firmware's memory",
 			       k->pref_address);
 	if (__builtin_add_overflow(at, k->init_size, &end) || end > map_low(args->memory))
-		return err_set(e, ENOSPC, "the kernel needs memory up to %" PRIu64 " MiB below 3 GiB, the machine has %" PRIu64 " MiB",
+		return err_set(e, ENOSPC,
+			       "the kernel needs memory up to %" PRIu64 " MiB below 3 GiB, the machine has %" PRIu64
+			       " MiB",
 			       (end >> 20) + 1, map_low(args->memory) >> 20);
 	host = ram_host(ram, at, k->init_size);
 	if (!host)
@@ -150,7 +154,8 @@ static int place_initrd(struct ram *ram, const struct boot_args *args, u64 kerne
 	at = size <= top ? ALIGN_DOWN(top - size, RAM_PAGE) : 0;
 	host = at >= kernel_end ? ram_host(ram, at, size) : NULL;
 	if (!host)
-		return err_set(e, ENOSPC, "an initrd of %" PRIu64 " MiB and the kernel do not fit into %" PRIu64 " MiB of memory",
+		return err_set(e, ENOSPC,
+			       "an initrd of %" PRIu64 " MiB and the kernel do not fit into %" PRIu64 " MiB of memory",
 			       (size >> 20) + 1, args->memory >> 20);
 	memcpy(host, args->initrd.data, size);
 	*where = at;
@@ -203,7 +208,11 @@ int bzimage_load(struct ram *ram, const struct boot_args *args, struct boot_entr
 	build_gdt(ram);
 	build_zero_page(ram, args, kernel, initrd);
 	*entry = (struct boot_entry){
-		.rip = kernel + ENTRY_64, .zero_page = ZERO_PAGE, .page_table = PAGE_TABLES, .gdt = GDT, .stack = STACK_TOP,
+		.rip = kernel + ENTRY_64,
+		.zero_page = ZERO_PAGE,
+		.page_table = PAGE_TABLES,
+		.gdt = GDT,
+		.stack = STACK_TOP,
 	};
 	return 0;
 }
@@ -211,7 +220,9 @@ int bzimage_load(struct ram *ram, const struct boot_args *args, struct boot_entr
 void bzimage_state(struct x86_state *st, const struct boot_entry *entry)
 {
 	const struct x86_seg data = {
-		.sel = BOOT_DS, .attr = SEG_P | SEG_S | SEG_RW | SEG_ACCESSED | SEG_DB | SEG_G, .limit = 0xffffffff,
+		.sel = BOOT_DS,
+		.attr = SEG_P | SEG_S | SEG_RW | SEG_ACCESSED | SEG_DB | SEG_G,
+		.limit = 0xffffffff,
 	};
 
 	st->cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;

@@ -1,8 +1,10 @@
 /*
- * The Linux/x86 boot protocol, 64-bit entry (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"), as a boot loader sees it.
+ * The Linux/x86 boot protocol, 64-bit entry (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"), as a boot loader
+ * sees it.
  *
- * bzimage_parse looks only at the file and writes nothing; bzimage_load places everything in RAM and says where to start. Both treat
- * the file as foreign: whatever it says, the answer is an error with one sentence or a kernel that lies within RAM.
+ * bzimage_parse looks only at the file and writes nothing; bzimage_load places everything in RAM and says where to
+ * start. Both treat the file as foreign: whatever it says, the answer is an error with one sentence or a kernel that
+ * lies within RAM.
  */
 #ifndef MACHINE_BZIMAGE_H
 #define MACHINE_BZIMAGE_H
@@ -21,7 +23,7 @@ struct bzimage {
 	bool relocatable;
 	char version[96]; /* kernel_version string; "" if the file has none */
 	const u8 *header; /* the file's first bytes, the setup header at 0x1f1 */
-	u32 header_end;   /* offset at which the setup header ends */
+	u32 header_end;	  /* offset at which the setup header ends */
 };
 
 /* -EINVAL: not a kernel that this protocol can start, or a part of one. */

@@ -1,6 +1,6 @@
 /*
- * The dump after a triple fault (dump.h). The bytes at RIP are found through the guest's own tables, walked dry, and those of a
- * nested guest through the nested tables that its VMCB names.
+ * The dump after a triple fault (dump.h). The bytes at RIP are found through the guest's own tables, walked dry, and
+ * those of a nested guest through the nested tables that its VMCB names.
  */
 #include "machine/dump.h"
 
@@ -38,7 +38,8 @@ static unsigned read_code(struct vm *vm, const struct x86_state *st, u64 la, uns
 	struct xlate guest = {0}, nested = {0};
 	unsigned done = 0;
 
-	xlate_from_regs(&guest, st->cr0, st->cr3, st->cr4, st->msr.efer, st->pdpte, phys_bits, true, st->vendor == X86_AMD);
+	xlate_from_regs(&guest, st->cr0, st->cr3, st->cr4, st->msr.efer, st->pdpte, phys_bits, true,
+			st->vendor == X86_AMD);
 	guest.dry = true;
 	if (vmcb && vmcb->c.np_control & 1) {
 		xlate_nested(&nested, vmcb->c.ncr3, CR4_PAE, EFER_LMA | EFER_LME | EFER_NXE, phys_bits, true, true);
@@ -87,17 +88,20 @@ void dump_state(struct vm *vm, unsigned vcpu, const struct x86_state *st, unsign
 	static const char *const sreg[X86_SREGS] = {"es", "cs", "ss", "ds", "fs", "gs"};
 	struct log *log = vm->log;
 
-	log_warn(log, "vCPU %u: rip %016" PRIx64 " rflags %08" PRIx64 " cpl %u%s", vcpu, st->rip, x86_rflags(st), st->cpl,
-		 st->svm.in_guest ? " (inside an SVM guest)" : "");
+	log_warn(log, "vCPU %u: rip %016" PRIx64 " rflags %08" PRIx64 " cpl %u%s", vcpu, st->rip, x86_rflags(st),
+		 st->cpl, st->svm.in_guest ? " (inside an SVM guest)" : "");
 	for (unsigned i = 0; i < 16; i += 4)
-		log_warn(log, "  %s %016" PRIx64 " %s %016" PRIx64 " %s %016" PRIx64 " %s %016" PRIx64, gpr[i], st->gpr[i], gpr[i + 1],
-			 st->gpr[i + 1], gpr[i + 2], st->gpr[i + 2], gpr[i + 3], st->gpr[i + 3]);
-	log_warn(log, "  cr0 %08" PRIx64 " cr2 %016" PRIx64 " cr3 %016" PRIx64 " cr4 %08" PRIx64 " efer %" PRIx64, st->cr0, st->cr2,
-		 st->cr3, st->cr4, st->msr.efer);
+		log_warn(log, "  %s %016" PRIx64 " %s %016" PRIx64 " %s %016" PRIx64 " %s %016" PRIx64, gpr[i],
+			 st->gpr[i], gpr[i + 1], st->gpr[i + 1], gpr[i + 2], st->gpr[i + 2], gpr[i + 3],
+			 st->gpr[i + 3]);
+	log_warn(log, "  cr0 %08" PRIx64 " cr2 %016" PRIx64 " cr3 %016" PRIx64 " cr4 %08" PRIx64 " efer %" PRIx64,
+		 st->cr0, st->cr2, st->cr3, st->cr4, st->msr.efer);
 	for (unsigned i = 0; i < X86_SREGS; i++)
-		log_warn(log, "  %s %04x base %016" PRIx64 " limit %08x attr %03x", sreg[i], st->seg[i].sel, st->seg[i].base,
-			 st->seg[i].limit, st->seg[i].attr);
-	log_warn(log, "  tr %04x base %016" PRIx64 " limit %08x; gdtr %016" PRIx64 "+%" PRIx64 " idtr %016" PRIx64 "+%" PRIx64, st->tr.sel,
-		 st->tr.base, st->tr.limit, st->gdtr.base, st->gdtr.limit, st->idtr.base, st->idtr.limit);
+		log_warn(log, "  %s %04x base %016" PRIx64 " limit %08x attr %03x", sreg[i], st->seg[i].sel,
+			 st->seg[i].base, st->seg[i].limit, st->seg[i].attr);
+	log_warn(log,
+		 "  tr %04x base %016" PRIx64 " limit %08x; gdtr %016" PRIx64 "+%" PRIx64 " idtr %016" PRIx64
+		 "+%" PRIx64,
+		 st->tr.sel, st->tr.base, st->tr.limit, st->gdtr.base, st->gdtr.limit, st->idtr.base, st->idtr.limit);
 	dump_code(vm, st, phys_bits);
 }

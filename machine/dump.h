@@ -1,4 +1,5 @@
-/* A processor's state in words, for when a guest broke: registers, segments, control registers, the bytes and instruction at RIP. */
+/* A processor's state in words, for when a guest broke: registers, segments, control registers, the bytes and
+ * instruction at RIP. */
 #ifndef MACHINE_DUMP_H
 #define MACHINE_DUMP_H
 

@@ -5,11 +5,11 @@
 
 #include "machine/map.h"
 
-#define MTRR_UC 0u
-#define MTRR_WB 6u
+#define MTRR_UC		  0u
+#define MTRR_WB		  6u
 #define MTRR_FIXED_ENABLE BIT(10)
-#define MTRR_ENABLE BIT(11)
-#define MTRR_VALID BIT(11)
+#define MTRR_ENABLE	  BIT(11)
+#define MTRR_VALID	  BIT(11)
 
 void firmware_set_mtrrs(struct x86_state *st, unsigned phys_bits)
 {

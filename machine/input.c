@@ -4,10 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void input_init(struct input *in, struct char_source to)
-{
-	*in = (struct input){.to = to};
-}
+void input_init(struct input *in, struct char_source to) { *in = (struct input){.to = to}; }
 
 void input_destroy(struct input *in)
 {

@@ -1,5 +1,6 @@
 /*
- * Bytes on their way to a chip: queued by any thread, handed over as the chip takes them (struct char_source). Under vm->lock.
+ * Bytes on their way to a chip: queued by any thread, handed over as the chip takes them (struct char_source). Under
+ * vm->lock.
  */
 #ifndef MACHINE_INPUT_H
 #define MACHINE_INPUT_H

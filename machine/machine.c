@@ -1,8 +1,9 @@
 /*
  * Building a machine, running it, taking it apart (machine.h).
  *
- * Threads: one a vCPU, the event loop's (host/loop.h), and the caller of machine_run, which sleeps until vm_stop tells it (on_stop)
- * or the time is up. `wait_lock` guards nothing but that sleep; it is taken inside vm->lock at times, never the other way round.
+ * Threads: one a vCPU, the event loop's (host/loop.h), and the caller of machine_run, which sleeps until vm_stop tells
+ * it (on_stop) or the time is up. `wait_lock` guards nothing but that sleep; it is taken inside vm->lock at times,
+ * never the other way round.
  */
 #include "machine/machine.h"
 
@@ -57,7 +58,8 @@ static int check_config(const struct machine_config *cfg, struct err *e)
 	if (cfg->vcpus != 1)
 		return err_set(e, EINVAL, "a machine has 1 processor for now, not %u", cfg->vcpus);
 	if (cfg->memory % RAM_PAGE || cfg->memory < MAP_MIN_RAM)
-		return err_set(e, EINVAL, "%" PRIu64 " bytes of memory: it must be whole pages, 2 MiB or more", cfg->memory);
+		return err_set(e, EINVAL, "%" PRIu64 " bytes of memory: it must be whole pages, 2 MiB or more",
+			       cfg->memory);
 	return 0;
 }
 
@@ -97,11 +99,12 @@ static int make_board(struct machine *m, const struct machine_config *cfg, struc
 	struct pc_config pc = {
 		.vcpus = cfg->vcpus,
 		.memory = cfg->memory,
-		.lapic = {
-			.tsc = {guest_tsc, m, m->model.tsc_khz * 1000ull},
-			.allow_x2apic = x86_has(&m->model, X86F_X2APIC),
-			.phys_bits = m->phys_bits,
-		},
+		.lapic =
+			{
+				.tsc = {guest_tsc, m, m->model.tsc_khz * 1000ull},
+				.allow_x2apic = x86_has(&m->model, X86F_X2APIC),
+				.phys_bits = m->phys_bits,
+			},
 		.serial = cfg->serial,
 		.channel_name = cfg->channel_name,
 		.channel = cfg->channel,
@@ -290,9 +293,7 @@ static void *run_vcpu(void *arg)
 		/* By vm_stop, or by a limit of its own. */
 		vm_stop(&m->vm, VM_USER, 0);
 		break;
-	case RUN_TRIPLE_FAULT:
-		triple_fault(m, v, &r->err);
-		break;
+	case RUN_TRIPLE_FAULT: triple_fault(m, v, &r->err); break;
 	case RUN_ERROR:
 		if (!r->err.code)
 			err_set(&r->err, EIO, "vCPU %u cannot go on", r->index);
@@ -370,15 +371,9 @@ enum vm_stop machine_run(struct machine *m, struct err *e)
 	return stop;
 }
 
-void machine_stop(struct machine *m, enum vm_stop why)
-{
-	vm_stop(&m->vm, why, 0);
-}
+void machine_stop(struct machine *m, enum vm_stop why) { vm_stop(&m->vm, why, 0); }
 
-struct vm *machine_vm(struct machine *m)
-{
-	return &m->vm;
-}
+struct vm *machine_vm(struct machine *m) { return &m->vm; }
 
 static void add_input(struct machine *m, struct input *in, const void *buf, size_t n)
 {
@@ -388,15 +383,9 @@ static void add_input(struct machine *m, struct input *in, const void *buf, size
 	vm_unlock(&m->vm);
 }
 
-void machine_serial_input(struct machine *m, const void *buf, size_t n)
-{
-	add_input(m, &m->serial, buf, n);
-}
+void machine_serial_input(struct machine *m, const void *buf, size_t n) { add_input(m, &m->serial, buf, n); }
 
-void machine_channel_input(struct machine *m, const void *buf, size_t n)
-{
-	add_input(m, &m->channel, buf, n);
-}
+void machine_channel_input(struct machine *m, const void *buf, size_t n) { add_input(m, &m->channel, buf, n); }
 
 u64 machine_exits(struct machine *m)
 {

@@ -1,7 +1,8 @@
 /*
  * The board: a PC made of the chips in dev/, an engine (software processor or KVM), and a kernel loaded into it.
  *
- * Life: machine_new (builds and loads everything), machine_run (starts one thread a vCPU, waits until the VM stops), machine_free.
+ * Life: machine_new (builds and loads everything), machine_run (starts one thread a vCPU, waits until the VM stops),
+ * machine_free.
  */
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
@@ -19,17 +20,17 @@ struct machine_blob {
 
 struct machine_config {
 	enum machine_accel accel;
-	const char *cpu;           /* "EPYC,svm=off"; NULL: "host" */
-	unsigned vcpus;            /* 1 for now */
-	u64 memory;                /* bytes */
+	const char *cpu;	    /* "EPYC,svm=off"; NULL: "host" */
+	unsigned vcpus;		    /* 1 for now */
+	u64 memory;		    /* bytes */
 	struct machine_blob kernel; /* bzImage, whole file */
 	struct machine_blob initrd; /* may be empty */
 	const char *cmdline;
-	struct char_sink serial;   /* output of COM1; write NULL: discarded */
-	const char *channel_name;  /* name of the virtio-console port, NULL: no such device */
-	struct char_sink channel;  /* what the guest writes to that port */
-	u64 timeout_ms;            /* 0: none */
-	bool testdev;              /* port 0xf4 */
+	struct char_sink serial;  /* output of COM1; write NULL: discarded */
+	const char *channel_name; /* name of the virtio-console port, NULL: no such device */
+	struct char_sink channel; /* what the guest writes to that port */
+	u64 timeout_ms;		  /* 0: none */
+	bool testdev;		  /* port 0xf4 */
 	u64 drop_every;
 	struct log *log;
 };

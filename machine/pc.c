@@ -1,8 +1,9 @@
 /*
  * The wiring of the board (pc.h).
  *
- * An interrupt output drives a GSI: 0 to 15 are the ISA IRQs, wired to the 8259 pair and to the IOAPIC's input of the same number, but IRQ 0,
- * which goes to input 2; 16 to 19 are PCI's INTx, on the IOAPIC only. No two chips share an input: INTx is combined inside the PCI bus.
+ * An interrupt output drives a GSI: 0 to 15 are the ISA IRQs, wired to the 8259 pair and to the IOAPIC's input of the
+ * same number, but IRQ 0, which goes to input 2; 16 to 19 are PCI's INTx, on the IOAPIC only. No two chips share an
+ * input: INTx is combined inside the PCI bus.
  */
 #include "machine/pc.h"
 
@@ -11,7 +12,7 @@
 
 #include "machine/map.h"
 
-#define NO_IRQ 0xffu
+#define NO_IRQ	     0xffu
 #define SLOT_CONSOLE 1u
 
 static struct irq_line gsi_line(struct pc *pc, unsigned gsi);
@@ -60,8 +61,14 @@ static void init_i8042(struct pc *pc, struct irq_line line)
 	i8042_init(&pc->i8042, line, gsi_line(pc, 12), on_reset, pc->vm);
 }
 
-static void init_uart(struct pc *pc, struct irq_line line) { uart_init(&pc->uart, &pc->vm->timers, line, pc->cfg.serial); }
-static void init_debug_exit(struct pc *pc, struct irq_line line) { debug_exit_init(&pc->debug_exit, on_debug_exit, pc->vm); }
+static void init_uart(struct pc *pc, struct irq_line line)
+{
+	uart_init(&pc->uart, &pc->vm->timers, line, pc->cfg.serial);
+}
+static void init_debug_exit(struct pc *pc, struct irq_line line)
+{
+	debug_exit_init(&pc->debug_exit, on_debug_exit, pc->vm);
+}
 
 static void init_pci(struct pc *pc, struct irq_line line)
 {
@@ -105,9 +112,14 @@ struct chip {
 
 #define AT(member) offsetof(struct pc, member)
 
-/* In the order of making: a chip may use those above it. A device of several parts has a row for each; the first makes them all. */
+/*
+ * In the order of making: a chip may use those above it. A device of several parts has a row for each; the first makes
+ * them all. The local APICs answer through lapic_ops before the bus is asked; their range here keeps others out of it.
+ */
+/* clang-format off */
 static const struct chip chips[] = {
-	{&lapic_class, AT(lapic.apic[0]), OWN_IRQCHIP, NO_IRQ, init_lapic, {{MMIO, LAPIC_BASE, LAPIC_SIZE, &lapic_mmio_ops}}},
+	{&lapic_class, AT(lapic.apic[0]), OWN_IRQCHIP, NO_IRQ, init_lapic,
+	 {{MMIO, LAPIC_BASE, LAPIC_SIZE, &lapic_mmio_ops}}},
 	{&ioapic_class, AT(ioapic), OWN_IRQCHIP, NO_IRQ, init_ioapic, {{MMIO, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops}}},
 	{&pic_class, AT(pic), OWN_IRQCHIP, NO_IRQ, init_pic,
 	 {{PORT, 0x20, 2, &pic_master_ops}, {PORT, 0xa0, 2, &pic_slave_ops}, {PORT, 0x4d0, 2, &pic_elcr_ops}}},
@@ -125,6 +137,7 @@ static const struct chip chips[] = {
 	{&pci_function_class, AT(console.pci.pci), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
 	{&debug_exit_class, AT(debug_exit), WITH_TESTDEV, NO_IRQ, init_debug_exit, {{PORT, 0xf4, 4, &debug_exit_ops}}},
 };
+/* clang-format on */
 
 static bool present(const struct pc *pc, const struct chip *c)
 {
@@ -159,7 +172,8 @@ static int add_ranges(struct pc *pc, const struct chip *c, struct err *e)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(c->range) && c->range[i].space; i++) {
 		struct bus *bus = c->range[i].space == PORT ? &pc->vm->ports : &pc->vm->mmio;
-		int rc = bus_add(bus, c->range[i].base, c->range[i].size, c->range[i].ops, (char *)pc + c->at, c->class->name, e);
+		int rc = bus_add(bus, c->range[i].base, c->range[i].size, c->range[i].ops, (char *)pc + c->at,
+				 c->class->name, e);
 
 		if (rc)
 			return rc;

@@ -1,8 +1,9 @@
 /*
- * The chips of the board and their wires. The table in pc.c is the whole wiring: what each chip is, which engine brings it, where it
- * answers, which interrupt input it drives.
+ * The chips of the board and their wires. The table in pc.c is the whole wiring: what each chip is, which engine brings
+ * it, where it answers, which interrupt input it drives.
  *
- * With the KVM engine, the local APICs, the IOAPIC, the 8259 pair and the 8254 are KVM's own; all else is the same chips on the same wires.
+ * With the KVM engine, the local APICs, the IOAPIC, the 8259 pair and the 8254 are KVM's own; all else is the same
+ * chips on the same wires.
  */
 #ifndef MACHINE_PC_H
 #define MACHINE_PC_H
@@ -53,7 +54,8 @@ struct pc {
 	struct virtio_console console;
 };
 
-/* Puts all chips on vm's buses; vm->apic_ops, vm->apic[] and vm->msi are set when the interrupt controllers are the board's. RAM is there. */
+/* Puts all chips on vm's buses; vm->apic_ops, vm->apic[] and vm->msi are set when the interrupt controllers are the
+ * board's. RAM is there. */
 int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct err *e);
 /* What firmware does before an operating system starts: gives PCI functions their addresses. */
 void pc_firmware(struct pc *pc);

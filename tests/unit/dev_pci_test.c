@@ -1,4 +1,5 @@
-/* PCI bus 0 as a kernel's probing sees it: mechanism #1 and ECAM, sizing and moving BARs, INTx, MSI-X with its masks. */
+/* PCI bus 0 as a kernel's probing sees it: mechanism #1 and ECAM, sizing and moving BARs, INTx, MSI-X with its masks.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,7 +221,8 @@ static void msix(void **state)
 	pci_bar_assign(&r->dev, 0, 0xc0000000);
 	conf_write(r, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	conf_write(r, SLOT, cap + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL | 0x3f);
-	assert_int_equal(conf_read(r, SLOT, cap + PCI_MSIX_FLAGS, 2), PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL | 2);
+	assert_int_equal(conf_read(r, SLOT, cap + PCI_MSIX_FLAGS, 2),
+			 PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL | 2);
 	vm_mmio_write(&r->vm, 0xc0001010, 4, 0xfee00000);
 	vm_mmio_write(&r->vm, 0xc0001018, 4, 0x41);
 	assert_int_equal(vm_mmio_read(&r->vm, 0xc000101c, 4), 1);

@@ -1,6 +1,6 @@
 /*
- * The virtio console driven as a driver would: capabilities, negotiation, control queue, data both ways, MSI-X and INTx, event index; then
- * what a hostile driver may put into its rings.
+ * The virtio console driven as a driver would: capabilities, negotiation, control queue, data both ways, MSI-X and
+ * INTx, event index; then what a hostile driver may put into its rings.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,13 +18,13 @@
 
 #include "dev/virtio_console.h"
 
-#define RAM_SIZE 0x200000u
-#define BAR 0xc0000000u
-#define QSIZE 16u
-#define RING(q) (0x10000u + (q) * 0x2000u)
-#define AVAIL(q) (RING(q) + 0x800)
-#define USED(q) (RING(q) + 0x1000)
-#define BUF(q, i) (0x100000u + (q) * 0x10000u + (i) * 0x1000u)
+#define RAM_SIZE  0x200000u
+#define BAR	  0xc0000000u
+#define QSIZE	  16u
+#define RING(q)	  (0x10000u + (q)*0x2000u)
+#define AVAIL(q)  (RING(q) + 0x800)
+#define USED(q)	  (RING(q) + 0x1000)
+#define BUF(q, i) (0x100000u + (q)*0x10000u + (i)*0x1000u)
 
 enum { RX, TX, CRX, CTX };
 
@@ -57,7 +57,10 @@ static void sink_write(void *ctx, const u8 *buf, size_t n)
 
 static void *ram(struct rig *r, u64 gpa) { return ram_host(&r->vm.ram, gpa, 1); }
 static u64 common_read(struct rig *r, u32 reg, unsigned size) { return vm_mmio_read(&r->vm, r->common + reg, size); }
-static void common_write(struct rig *r, u32 reg, unsigned size, u64 v) { vm_mmio_write(&r->vm, r->common + reg, size, v); }
+static void common_write(struct rig *r, u32 reg, unsigned size, u64 v)
+{
+	vm_mmio_write(&r->vm, r->common + reg, size, v);
+}
 
 static void find_areas(struct rig *r)
 {
@@ -110,10 +113,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void kick(struct rig *r, unsigned q)
-{
-	vm_mmio_write(&r->vm, r->notify + q * 4, 2, q);
-}
+static void kick(struct rig *r, unsigned q) { vm_mmio_write(&r->vm, r->notify + q * 4, 2, q); }
 
 static void put_desc_at(struct rig *r, u64 table, unsigned i, u64 addr, u32 len, u16 flags, u16 next)
 {
@@ -183,7 +183,7 @@ static void start(struct rig *r, u64 features, bool vectors)
 }
 
 #define BASIC (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_CONSOLE_F_MULTIPORT))
-#define FULL (BASIC | BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX))
+#define FULL  (BASIC | BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX))
 
 static void send_control(struct rig *r, u32 id, u16 event, u16 value)
 {

@@ -1,5 +1,6 @@
 /*
- * The loader and the tables: a made-up bzImage loaded, refused, truncated and corrupted; the memory map; ACPI checksums and pointers.
+ * The loader and the tables: a made-up bzImage loaded, refused, truncated and corrupted; the memory map; ACPI checksums
+ * and pointers.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -17,16 +18,13 @@
 #include "machine/bzimage.h"
 #include "machine/firmware.h"
 
-#define SETUP 1024u
-#define CODE 0x4000u
+#define SETUP  1024u
+#define CODE   0x4000u
 #define MEMORY (64u << 20)
 
 static u8 file[SETUP + CODE];
 
-static struct setup_header *header(void)
-{
-	return (struct setup_header *)(file + 0x1f1);
-}
+static struct setup_header *header(void) { return (struct setup_header *)(file + 0x1f1); }
 
 static struct machine_blob make(void)
 {
@@ -279,8 +277,9 @@ static void memory_map(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parses), cmocka_unit_test(refuses), cmocka_unit_test(loads), cmocka_unit_test(does_not_fit),
-		cmocka_unit_test(spoiled), cmocka_unit_test(acpi_tables), cmocka_unit_test(memory_map),
+		cmocka_unit_test(parses),	cmocka_unit_test(refuses), cmocka_unit_test(loads),
+		cmocka_unit_test(does_not_fit), cmocka_unit_test(spoiled), cmocka_unit_test(acpi_tables),
+		cmocka_unit_test(memory_map),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* The dump of a broken guest: registers, and the instruction at RIP found through paging, real mode, and a nested guest's two sets of tables. */
+/* The dump of a broken guest: registers, and the instruction at RIP found through paging, real mode, and a nested
+ * guest's two sets of tables. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
