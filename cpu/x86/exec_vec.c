@@ -46,6 +46,9 @@ static u32 run_with_mxcsr(struct x86_cpu *cpu, const struct insn *in, void *mem,
  * Two facts of unmasked exceptions cannot be read from the masked run's flags. An unmasked underflow is raised by a tiny result that is exact, which
  * masked sets no flag, except with FTZ (SDM vol. 1 4.9.1.5 "Numeric Underflow Exception (#U)", 11.5.2.5): a second run with FTZ tells.
  * And when #I, #D or #Z is unmasked, #O, #U and #P are not looked for (SDM vol. 1 11.5.3 "Handling SIMD Floating-Point Exceptions").
+ *
+ * LIMIT: beside an unmasked #O or #U, PE is what the masked response makes of it (hardware judges the result of unbounded exponent); and
+ * DPPS and DPPD, which are several operations, may report a later one's exception.
  */
 static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct insn *in, void *mem)
 {
@@ -80,6 +83,18 @@ static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct i
 	cpu->st.oszapc = oszapc;
 	cpu->st.fpu.mxcsr |= flags;
 	return x86_fault(cpu, cpu->st.cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+}
+
+/* Embedded rounding or {sae}: exceptions are neither raised nor recorded; FTZ, DAZ and, with {sae} alone, RC still count. */
+static always_inline enum outcome must_check vec_run_sae(struct x86_cpu *cpu, const struct insn *in)
+{
+	u32 control = cpu->st.fpu.mxcsr & ~(MXCSR_FLAGS | MXCSR_MASKS);
+
+	if (likely(!control))
+		stub_call(cpu, in, NULL);
+	else
+		run_with_mxcsr(cpu, in, NULL, control | MXCSR_MASKS);
+	return OUT_NEXT;
 }
 
 static always_inline enum outcome must_check vec_run(struct x86_cpu *cpu, const struct insn *in, void *mem, bool fp)
@@ -143,6 +158,7 @@ static always_inline enum outcome must_check vec_store_body(struct x86_cpu *cpu,
 
 VEC_HANDLER(vec_reg, vec_run(cpu, in, NULL, false))
 VEC_HANDLER(vec_reg_fp, vec_run(cpu, in, NULL, true))
+VEC_HANDLER(vec_reg_sae, vec_run_sae(cpu, in))
 VEC_HANDLER(vec_load, vec_load_body(cpu, in, false, false))
 VEC_HANDLER(vec_load_aligned, vec_load_body(cpu, in, false, true))
 VEC_HANDLER(vec_load_fp, vec_load_body(cpu, in, true, false))
@@ -209,13 +225,13 @@ static enum outcome vec_general_body(struct x86_cpu *cpu, const struct insn *in)
 		return x87_raise(cpu);
 	if (in->flags & IN_MEM) {
 		RUN(insn_la(cpu, in, in->msize, acc, &la));
-		if (in->aux & VEC_ALIGN)
+		if (in->cc & VEC_MASKS)
+			bits = vec_mask(cpu, in);
+		if ((in->aux & VEC_ALIGN) && bits) /* with nothing to access, nothing is misaligned */
 			RUN(vec_align(cpu, in, la));
-		if (!(store && fp))
+		if (bits && !(store && fp) && !(in->cc & VEC_BOUNCE))
 			mem = mem_look(cpu, la, in->msize, acc);
 		if (!mem) {
-			if (in->cc > VEC_MASK_SHIFT)
-				bits = vec_mask(cpu, in);
 			mem = cpu->stubs->bounce;
 			if (!store)
 				memset(mem, 0, 64);
@@ -251,7 +267,20 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
 	case ZYDIS_MNEMONIC_CVTPS2PI:
 	case ZYDIS_MNEMONIC_CVTTPS2PI:
 	case ZYDIS_MNEMONIC_CVTPD2PI:
-	case ZYDIS_MNEMONIC_CVTTPD2PI: return true;
+	case ZYDIS_MNEMONIC_CVTTPD2PI:
+	/* Never report, but DAZ and FTZ change the result. */
+	case ZYDIS_MNEMONIC_VRCP14PD:
+	case ZYDIS_MNEMONIC_VRCP14PS:
+	case ZYDIS_MNEMONIC_VRCP14SD:
+	case ZYDIS_MNEMONIC_VRCP14SS:
+	case ZYDIS_MNEMONIC_VRSQRT14PD:
+	case ZYDIS_MNEMONIC_VRSQRT14PS:
+	case ZYDIS_MNEMONIC_VRSQRT14SD:
+	case ZYDIS_MNEMONIC_VRSQRT14SS:
+	case ZYDIS_MNEMONIC_VFPCLASSPD:
+	case ZYDIS_MNEMONIC_VFPCLASSPS:
+	case ZYDIS_MNEMONIC_VFPCLASSSD:
+	case ZYDIS_MNEMONIC_VFPCLASSSS: return true;
 	default: return false;
 	}
 }
@@ -280,6 +309,29 @@ static bool needs_alignment(const ZydisDecodedInstruction *zi, unsigned msize)
 	}
 }
 
+/* AMD does not check the alignment of SHA's operands (as its silicon shows), Intel does: SDM vol. 2 SHA1MSG1, exception class 4. */
+static bool unaligned_sha(const struct bind *b)
+{
+	return b->zi->meta.isa_ext == ZYDIS_ISA_EXT_SHA && b->cpu->st.vendor == X86_AMD;
+}
+
+/* Extensions that no CPU model has; a stub with one of them would fault on the host. */
+static bool never_offered(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->meta.isa_set) {
+	case ZYDIS_ISA_SET_AVX512ER_512:
+	case ZYDIS_ISA_SET_AVX512ER_SCALAR:
+	case ZYDIS_ISA_SET_AVX512PF_512:
+	case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
+	case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
+	case ZYDIS_ISA_SET_AVX512_4VNNIW_512:
+	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_128:
+	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_256:
+	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_512: return true; /* the last writes two opmasks, of which the decoder names one */
+	default: return false;
+	}
+}
+
 /* EVEX classes without fault suppression read the whole operand whatever the mask says. */
 static bool suppresses_faults(const ZydisDecodedInstruction *zi)
 {
@@ -293,8 +345,9 @@ static bool suppresses_faults(const ZydisDecodedInstruction *zi)
 	case ZYDIS_EXCEPTION_CLASS_E9NF:
 	case ZYDIS_EXCEPTION_CLASS_E10NF:
 	case ZYDIS_EXCEPTION_CLASS_E11NF: return false;
-	default: return true;
+	default: break;
 	}
+	return zi->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEQB && zi->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB; /* E4NF too */
 }
 
 static bool packs(ZydisMnemonic m)
@@ -344,12 +397,15 @@ static void bind_mask(struct bind *b, unsigned m)
 		else if (i != m && op_is_reg(&b->op[i]) && !other)
 			other = &b->op[i];
 	}
-	if (!k || !other || !suppresses_faults(b->zi))
+	if (!k || !other || !(suppresses_faults(b->zi) || o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 		return;
 	in->src = CPU_OFF(st.fpu.k[0]) + 8 * k;
 	in->cc = __builtin_ctz(o->element_size / 8);
 	if (packs(b->zi->mnemonic)) {
 		in->cc |= VEC_MASK_PACK;
+		in->src2 = o->element_count;
+	} else if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) {
+		in->cc |= VEC_MASK_EACH;
 		in->src2 = o->element_count;
 	} else if (o->element_count == 1 && b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID) {
 		in->cc |= VEC_MASK_EACH; /* scalar */
@@ -415,12 +471,15 @@ static void bind_destination(struct bind *b)
 	}
 }
 
-static insn_fn *vec_handler(const struct insn *in)
+static insn_fn *vec_handler(const struct bind *b)
 {
+	const struct insn *in = b->in;
 	bool fp = in->aux & VEC_FP, align = in->aux & VEC_ALIGN;
 
 	if ((in->aux & FPU_MMX) || in->cc || (fp && in->aux & VEC_STORE))
 		return vec_general;
+	if (b->zi->avx.has_sae)
+		return vec_reg_sae;
 	if (!(in->flags & IN_MEM))
 		return fp ? vec_reg_fp : vec_reg;
 	if (in->aux & VEC_STORE)
@@ -435,8 +494,10 @@ bool bind_vector(struct bind *b)
 	struct insn *in = b->in;
 	bool full;
 
-	if (b->zi->meta.isa_set == ZYDIS_ISA_SET_SSE3X87)
-		return bind_x87(b); /* FISTTP */
+	if (b->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT)
+		return bind_x87(b); /* FISTTP came with SSE3 */
+	if (never_offered(b->zi))
+		return false;
 	if (b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && (b->mode & (MODE_PE | MODE_V86)) != MODE_PE) {
 		in->fn = check_invalid;
 		return true;
@@ -455,14 +516,16 @@ bool bind_vector(struct bind *b)
 			return false;
 		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 			in->aux |= VEC_STORE;
-		if (needs_alignment(b->zi, in->msize))
-			in->aux |= VEC_ALIGN;
 		bind_mask(b, i);
+		if (unaligned_sha(b))
+			in->cc |= VEC_BOUNCE; /* the host may be the one that checks */
+		else if (needs_alignment(b->zi, in->msize))
+			in->aux |= VEC_ALIGN;
 	}
 	if (uses_mxcsr(b->zi))
 		in->aux |= VEC_FP;
 	bind_destination(b);
 	in->stub = stub_find(b, &full);
-	in->fn = in->stub ? vec_handler(in) : stub_retry;
+	in->fn = in->stub ? vec_handler(b) : stub_retry;
 	return in->stub || full;
 }

@@ -17,7 +17,9 @@
 #define VEC_MASK_EACH 8u  /* bit i guards element i */
 #define VEC_MASK_ANY 16u  /* any bit asks for the whole operand (broadcasts) */
 #define VEC_MASK_PACK 32u /* as many elements, from the first, as there are bits (compress and expand) */
+#define VEC_MASKS 56u
 #define VEC_MASK_SIGN 64u /* the mask is the sign bits of a vector register, not an opmask */
+#define VEC_BOUNCE 128u   /* the stub must not have the guest's memory itself */
 
 #define VEC(cpu, off) ((u8 *)(cpu) + (off))
 static inline u16 vec_off(unsigned n) { return CPU_OFF(st.fpu.vec[0]) + 64 * n; }
