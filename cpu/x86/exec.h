@@ -67,6 +67,8 @@ enum outcome stack_pop(struct x86_cpu *cpu, u64 *v, unsigned size) must_check;
 /* Reads `size` bytes at RSP + disp without moving RSP; stack_adjust moves it by n bytes under the stack's mask. */
 enum outcome stack_peek(struct x86_cpu *cpu, s64 disp, u64 *v, unsigned size) must_check;
 void stack_adjust(struct x86_cpu *cpu, s64 n);
+/* Whether `size` bytes at RSP + disp could be written. */
+enum outcome stack_probe(struct x86_cpu *cpu, s64 disp, unsigned size) must_check;
 
 /* seg.c: data segment loads (MOV Sreg, POP Sreg, LxS), far transfers. `error` conventions per SDM instruction pages. */
 enum outcome seg_load(struct x86_cpu *cpu, enum x86_sreg sreg, u16 sel) must_check;
