@@ -366,6 +366,8 @@ enum vm_stop machine_run(struct machine *m, struct err *e)
 	uart_flush(&m->pc.uart);
 	vm_unlock(&m->vm);
 	stop = (enum vm_stop)atomic_load(&m->vm.stop);
+	if (stop == VM_RESET)
+		log_limit(m->vm.log, "the guest asked for a reset of the machine; it stops instead");
 	if (e && (stop == VM_ERROR || stop == VM_TRIPLE_FAULT))
 		*e = m->why;
 	return stop;
