@@ -215,8 +215,12 @@ static void print_console(struct nest *n, unsigned level)
 	const char *text = NULL;
 	char *own = NULL, *save = NULL, *copy;
 
-	for (; level > 1 && !(text = n->tree.level[level].console); level--)
-		;
+	for (; level > 1; level--) {
+		text = n->tree.level[level].console;
+		if (text && *text)
+			break;
+		text = NULL;
+	}
 	if (!text)
 		text = own = tail_text(&n->serial, 20);
 	copy = text ? strdup(text) : NULL;
@@ -260,6 +264,8 @@ static int judge(struct nest *n, enum vm_stop stop, const struct err *e)
 	if (stop == VM_TIMEOUT && v.code != EXIT_DONE)
 		v.code = EXIT_TIMEOUT;
 	print_verdict(n, &v);
+	if (v.code == EXIT_DONE && stop != VM_POWEROFF)
+		fprintf(stderr, "L1 did not power itself off afterwards: %s\n", stopped);
 	print_complaints(n);
 	if (n->dmesg)
 		save_logs(n);

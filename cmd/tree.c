@@ -215,6 +215,8 @@ static void broke(struct tree_verdict *v, enum exit_code code, unsigned level)
 /* A level that spoke of its own failure; the deepest one is nearest to the cause. */
 static bool find_error(const struct tree *t, struct tree_verdict *v)
 {
+	char below[16];
+
 	for (unsigned n = t->depth; n >= 1; n--) {
 		const json_t *error = t->level[n].error;
 		const char *kind = text_of(error, "kind");
@@ -226,6 +228,12 @@ static bool find_error(const struct tree *t, struct tree_verdict *v)
 		      : !strcmp(kind, "timeout") ? EXIT_TIMEOUT
 						 : EXIT_GUEST,
 		      n);
+		snprintf(below, sizeof(below), "L%u", n + 1);
+		if (!strcmp(text_of(error, "what"), below)) { /* what it saw of the level below */
+			v->level = n + 1;
+			snprintf(v->text, sizeof(v->text), "%s: %s", below, text_of(error, "why"));
+			return true;
+		}
 		snprintf(v->text, sizeof(v->text), "L%u: %s: %s", n, text_of(error, "what"), text_of(error, "why"));
 		return true;
 	}

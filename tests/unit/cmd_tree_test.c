@@ -11,7 +11,8 @@
 
 static const char *const good[] = {
 	"{\"level\":1,\"type\":\"hello\",\"kernel\":\"6.1\",\"hypervisor\":\"NestboxNestb\",\"up_s\":5.1}",
-	"{\"level\":1,\"type\":\"kvm\",\"module\":\"kvm_amd\",\"parameters\":{\"nested\":\"1\",\"npt\":\"Y\",\"vls\":\"0\"}}",
+	"{\"level\":1,\"type\":\"kvm\",\"module\":\"kvm_amd\",\"parameters\":{\"nested\":\"1\",\"npt\":\"Y\",\"vls\":"
+	"\"0\"}}",
 	"{\"level\":2,\"type\":\"hello\",\"kernel\":\"6.1\",\"hypervisor\":\"KVMKVMKVM\",\"up_s\":3.3}",
 	"{\"level\":2,\"type\":\"cpuid\",\"ns\":4200}",
 	"{\"level\":2,\"type\":\"dmesg\",\"records\":[[6,10,\"Linux version\"],[4,12,\"WARNING: CPU: 0\"]]}",
@@ -62,11 +63,12 @@ static void tree_is_printed(void **state)
 	assert_int_equal(json_array_size(t.level[2].complaints), 1);
 	tree_print_log(&t, 2, f);
 	fclose(f);
-	assert_string_equal(text,
-			    "L0  this host         AMD EPYC · /dev/kvm: none · accelerator: soft\n"
-			    "└─ L1  guest hypervisor   Linux 6.1 · kvm_amd nested=1 npt=Y · up in 5.1 s\n"
-			    "   └─ L2  nested guest       Linux 6.1 · on L1's KVM (12 041 exits, cpuid 4.2 µs) · up in 3.3 s\n"
-			    "<6>[    0.000010] Linux version\n<4>[    0.000012] WARNING: CPU: 0\n");
+	assert_string_equal(
+		text,
+		"L0  this host         AMD EPYC · /dev/kvm: none · accelerator: soft\n"
+		"└─ L1  guest hypervisor   Linux 6.1 · kvm_amd nested=1 npt=Y · up in 5.1 s\n"
+		"   └─ L2  nested guest       Linux 6.1 · on L1's KVM (12 041 exits, cpuid 4.2 µs) · up in 3.3 s\n"
+		"<6>[    0.000010] Linux version\n<4>[    0.000012] WARNING: CPU: 0\n");
 	json_t *all = tree_json(&t, &v);
 	assert_true(json_is_true(json_object_get(all, "works")));
 	json_decref(all);
@@ -85,22 +87,25 @@ static void every_part_is_needed(void **state)
 	} rows[] = {
 		{0, NULL, NULL, EXIT_GUEST, 1, "L1 did not come up"},
 		{0, NULL, "triple fault", EXIT_GUEST, 1, "L1 did not come up: triple fault"},
-		{0, "{\"level\":1,\"type\":\"hello\",\"hypervisor\":\"TCGTCGTCGTCG\"}", NULL, EXIT_NOT_SO, 1, "TCGTCGTCGTCG"},
+		{0, "{\"level\":1,\"type\":\"hello\",\"hypervisor\":\"TCGTCGTCGTCG\"}", NULL, EXIT_NOT_SO, 1,
+		 "TCGTCGTCGTCG"},
 		{1, NULL, NULL, EXIT_GUEST, 1, "said nothing of its KVM"},
-		{1, "{\"level\":1,\"type\":\"error\",\"kind\":\"not_so\",\"what\":\"kvm_amd\",\"why\":\"no SVM\"}", NULL,
-		 EXIT_NOT_SO, 1, "L1: kvm_amd: no SVM"},
+		{1, "{\"level\":1,\"type\":\"error\",\"kind\":\"not_so\",\"what\":\"kvm_amd\",\"why\":\"no SVM\"}",
+		 NULL, EXIT_NOT_SO, 1, "L1: kvm_amd: no SVM"},
 		{2, NULL, "it ran out of time", EXIT_GUEST, 2, "L2 did not come up: it ran out of time"},
-		{2, "{\"level\":2,\"type\":\"hello\",\"hypervisor\":\"TCGTCGTCGTCG\"}", NULL, EXIT_NOT_SO, 2, "TCGTCGTCGTCG"},
+		{2, "{\"level\":2,\"type\":\"hello\",\"hypervisor\":\"TCGTCGTCGTCG\"}", NULL, EXIT_NOT_SO, 2,
+		 "TCGTCGTCGTCG"},
 		{2, "{\"level\":2,\"type\":\"hello\"}", NULL, EXIT_NOT_SO, 2, "\"?\""},
-		{2, "{\"level\":7,\"type\":\"hello\",\"hypervisor\":\"KVMKVMKVM\"}", NULL, EXIT_GUEST, 2, "L2 did not come up"},
+		{2, "{\"level\":7,\"type\":\"hello\",\"hypervisor\":\"KVMKVMKVM\"}", NULL, EXIT_GUEST, 2,
+		 "L2 did not come up"},
 		{5, NULL, NULL, EXIT_GUEST, 2, "L2 did not finish"},
 		{6, NULL, NULL, EXIT_NOT_SO, 2, "no exits"},
 		{6, "{\"level\":1,\"type\":\"evidence\",\"exits\":0}", NULL, EXIT_NOT_SO, 2, "no exits"},
 		{6, "{\"level\":1,\"type\":\"evidence\",\"exits\":-5}", NULL, EXIT_NOT_SO, 2, "no exits"},
 		{6, "{\"level\":1,\"type\":\"evidence\",\"exits\":\"many\"}", NULL, EXIT_NOT_SO, 2, "no exits"},
 		{7, NULL, "it ran out of time", EXIT_GUEST, 1, "L1 did not finish: it ran out of time"},
-		{7, "{\"level\":1,\"type\":\"error\",\"kind\":\"timeout\",\"what\":\"L2\",\"why\":\"out of time\"}", NULL,
-		 EXIT_TIMEOUT, 1, "L1: L2: out of time"},
+		{7, "{\"level\":1,\"type\":\"error\",\"kind\":\"timeout\",\"what\":\"L2\",\"why\":\"out of time\"}",
+		 NULL, EXIT_TIMEOUT, 2, "L2: out of time"},
 		{7, "{\"level\":1,\"type\":\"error\"}", NULL, EXIT_GUEST, 1, "L1: ?: ?"},
 	};
 
@@ -117,12 +122,21 @@ static void every_part_is_needed(void **state)
 static void nonsense_is_survived(void **state)
 {
 	static const char *const lines[] = {
-		"{}", "{\"level\":0,\"type\":\"hello\"}", "{\"level\":-3,\"type\":\"done\"}", "{\"level\":\"1\",\"type\":\"kvm\"}",
-		"{\"level\":1}", "{\"level\":1,\"type\":5}", "{\"level\":1,\"type\":\"kvm\",\"parameters\":3}",
-		"{\"level\":1,\"type\":\"dmesg\",\"records\":{}}", "{\"level\":1,\"type\":\"dmesg\",\"records\":[1,[],[1,2],[1,2,3]]}",
-		"{\"level\":1,\"type\":\"console\",\"of\":99,\"text\":\"x\"}", "{\"level\":1,\"type\":\"console\",\"of\":1,\"text\":\"x\"}",
-		"{\"level\":2,\"type\":\"cpuid\",\"ns\":-1}", "{\"level\":1,\"type\":\"error\",\"what\":[]}",
-		"{\"level\":1,\"type\":\"error\",\"what\":\"late\"}", "{\"level\":1,\"type\":\"hello\",\"up_s\":\"x\"}",
+		"{}",
+		"{\"level\":0,\"type\":\"hello\"}",
+		"{\"level\":-3,\"type\":\"done\"}",
+		"{\"level\":\"1\",\"type\":\"kvm\"}",
+		"{\"level\":1}",
+		"{\"level\":1,\"type\":5}",
+		"{\"level\":1,\"type\":\"kvm\",\"parameters\":3}",
+		"{\"level\":1,\"type\":\"dmesg\",\"records\":{}}",
+		"{\"level\":1,\"type\":\"dmesg\",\"records\":[1,[],[1,2],[1,2,3]]}",
+		"{\"level\":1,\"type\":\"console\",\"of\":99,\"text\":\"x\"}",
+		"{\"level\":1,\"type\":\"console\",\"of\":1,\"text\":\"x\"}",
+		"{\"level\":2,\"type\":\"cpuid\",\"ns\":-1}",
+		"{\"level\":1,\"type\":\"error\",\"what\":[]}",
+		"{\"level\":1,\"type\":\"error\",\"what\":\"late\"}",
+		"{\"level\":1,\"type\":\"hello\",\"up_s\":\"x\"}",
 	};
 	struct tree_verdict v;
 	struct tree t;
@@ -142,7 +156,8 @@ static void complaints(void **state)
 {
 	assert_true(tree_is_complaint(4, "WARNING: CPU: 0 PID: 1 at kernel/time.c"));
 	assert_true(tree_is_complaint(3, "unchecked MSR access error: RDMSR from 0x1b0"));
-	assert_true(tree_is_complaint(4, "clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as unstable"));
+	assert_true(tree_is_complaint(
+		4, "clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as unstable"));
 	assert_true(tree_is_complaint(0, "anything at emergency"));
 	assert_false(tree_is_complaint(6, "clocksource: Switched to clocksource tsc"));
 	assert_false(tree_is_complaint(6, "tsc: Detected 2445.404 MHz processor"));
@@ -151,8 +166,10 @@ static void complaints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tree_is_printed),	cmocka_unit_test(every_part_is_needed),
-		cmocka_unit_test(nonsense_is_survived), cmocka_unit_test(complaints),
+		cmocka_unit_test(tree_is_printed),
+		cmocka_unit_test(every_part_is_needed),
+		cmocka_unit_test(nonsense_is_survived),
+		cmocka_unit_test(complaints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
