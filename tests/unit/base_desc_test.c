@@ -28,10 +28,7 @@ static const struct desc_field shape_rows[] = {
 };
 static DESC(shape_desc, struct shape, shape_rows);
 
-static void tiles(void **state)
-{
-	assert_null(desc_check(&shape_desc));
-}
+static void tiles(void **state) { assert_null(desc_check(&shape_desc)); }
 
 static void gap_is_named(void **state)
 {

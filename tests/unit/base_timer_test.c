@@ -26,10 +26,7 @@ static void note(void *ctx)
 	p->f->fired[p->f->n++] = p->id;
 }
 
-static void wake(void *ctx)
-{
-	((struct fixture *)ctx)->wakes++;
-}
+static void wake(void *ctx) { ((struct fixture *)ctx)->wakes++; }
 
 static void start(struct fixture *f, struct probe *p)
 {

@@ -14,9 +14,9 @@ static const struct opt rows[] = {
 	{"kernel", "-kernel", "FILE", NULL},
 };
 
-#define WALK(w, ...)                                                                                                           \
-	char *argv_[] = {__VA_ARGS__};                                                                                         \
-	struct opt_walk w;                                                                                                     \
+#define WALK(w, ...)                                                                                                   \
+	char *argv_[] = {__VA_ARGS__};                                                                                 \
+	struct opt_walk w;                                                                                             \
 	opt_start(&w, rows, ARRAY_SIZE(rows), ARRAY_SIZE(argv_), argv_)
 
 static void spellings(void **state)
@@ -46,8 +46,9 @@ static void mistakes(void **state)
 		char *word;
 		const char *says;
 	} bad[] = {
-		{"--nope", "no option --nope"}, {"--nope=3", "no option --nope:"}, {"--json=1", "takes no value"},
-		{"--memory", "wants SIZE"},	{"--mem", "no option"},		   {"-json", "no option"},
+		{"--nope", "no option --nope"}, {"--nope=3", "no option --nope:"},
+		{"--json=1", "takes no value"}, {"--memory", "wants SIZE"},
+		{"--mem", "no option"},		{"-json", "no option"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -82,7 +83,8 @@ static void arguments(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(spellings), cmocka_unit_test(mistakes), cmocka_unit_test(arguments)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(spellings), cmocka_unit_test(mistakes),
+					   cmocka_unit_test(arguments)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,10 +15,7 @@ struct fake_vcpu {
 	unsigned drops, kicks;
 };
 
-static void fake_kick(struct vcpu *v)
-{
-	container_of(v, struct fake_vcpu, v)->kicks++;
-}
+static void fake_kick(struct vcpu *v) { container_of(v, struct fake_vcpu, v)->kicks++; }
 
 static void fake_drop(struct vcpu *v, u64 pa, u64 len)
 {
@@ -29,9 +26,7 @@ static void fake_drop(struct vcpu *v, u64 pa, u64 len)
 	assert_int_equal(len, RAM_PAGE);
 }
 
-static void fake_destroy(struct vcpu *v)
-{
-}
+static void fake_destroy(struct vcpu *v) {}
 
 static const struct vcpu_ops fake_ops = {.kick = fake_kick, .drop_code = fake_drop, .destroy = fake_destroy};
 
@@ -86,10 +81,7 @@ static void dma_drops_code(void **state)
 	vm_destroy(&vm);
 }
 
-static void count_stop(void *ctx)
-{
-	++*(unsigned *)ctx;
-}
+static void count_stop(void *ctx) { ++*(unsigned *)ctx; }
 
 static void first_stop_wins(void **state)
 {
