@@ -17,14 +17,6 @@ static always_inline void stub_call(struct x86_cpu *cpu, const struct insn *in, 
 	((stub_fn *)(uintptr_t)in->stub)(cpu, mem);
 }
 
-static always_inline u32 host_mxcsr(void)
-{
-	u32 v;
-
-	__asm__ volatile("stmxcsr %0" : "=m"(v) : : "memory");
-	return v;
-}
-
 static always_inline void set_host_mxcsr(u32 v) { __asm__ volatile("ldmxcsr %0" : : "m"(v) : "memory"); }
 
 /* Runs with `mxcsr` in the host's unit and returns the exception flags. */
@@ -34,7 +26,7 @@ static u32 run_with_mxcsr(struct x86_cpu *cpu, const struct insn *in, void *mem,
 
 	set_host_mxcsr(mxcsr);
 	stub_call(cpu, in, mem);
-	flags = host_mxcsr() & MXCSR_FLAGS;
+	flags = stub_host_mxcsr() & MXCSR_FLAGS;
 	stub_clean_mxcsr();
 	return flags;
 }
@@ -57,6 +49,7 @@ static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct i
 	u64 oszapc = cpu->st.oszapc;
 	u8 old[64];
 
+	stub_fold_mxcsr(cpu);
 	if (!unmasked) {
 		cpu->st.fpu.mxcsr |= run_with_mxcsr(cpu, in, mem, control);
 		return OUT_NEXT;
@@ -90,28 +83,20 @@ static always_inline enum outcome must_check vec_run_sae(struct x86_cpu *cpu, co
 {
 	u32 control = cpu->st.fpu.mxcsr & ~(MXCSR_FLAGS | MXCSR_MASKS);
 
-	if (likely(!control))
+	if (likely(!control)) {
 		stub_call(cpu, in, NULL);
-	else
+	} else {
+		stub_fold_mxcsr(cpu);
 		run_with_mxcsr(cpu, in, NULL, control | MXCSR_MASKS);
+	}
 	return OUT_NEXT;
 }
 
 static always_inline enum outcome must_check vec_run(struct x86_cpu *cpu, const struct insn *in, void *mem, bool fp)
 {
-	u32 mxcsr, flags;
-
-	if (!fp) {
-		stub_call(cpu, in, mem);
-		return OUT_NEXT;
-	}
-	mxcsr = cpu->st.fpu.mxcsr;
-	if (unlikely((mxcsr & ~MXCSR_FLAGS) != MXCSR_RESET))
+	if (fp && unlikely((cpu->st.fpu.mxcsr & ~MXCSR_FLAGS) != MXCSR_RESET))
 		return vec_run_fp_slow(cpu, in, mem);
 	stub_call(cpu, in, mem);
-	flags = host_mxcsr() & MXCSR_FLAGS;
-	if (unlikely(flags & ~mxcsr))
-		cpu->st.fpu.mxcsr = mxcsr | flags;
 	return OUT_NEXT;
 }
 

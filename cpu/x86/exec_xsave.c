@@ -89,8 +89,10 @@ static void x87_load(struct x86_cpu *cpu, const u8 *legacy, bool wide)
 
 static enum outcome must_check mxcsr_put(struct x86_cpu *cpu, const struct insn *in, u64 la)
 {
-	u32 pair[2] = {cpu->st.fpu.mxcsr, MXCSR_VALID};
+	u32 pair[2] = {0, MXCSR_VALID};
 
+	stub_fold_mxcsr(cpu);
+	pair[0] = cpu->st.fpu.mxcsr;
 	return area_put(cpu, in, la, LEGACY_MXCSR, pair, 8);
 }
 
@@ -282,6 +284,7 @@ static enum outcome xsave_body(struct x86_cpu *cpu, const struct insn *in)
 
 	RUN(xsave_check(cpu, in));
 	rfbm = requested(cpu, in);
+	stub_fold_mxcsr(cpu);
 	use = xinuse(cpu, rfbm);
 	if (compact && (rfbm & XCR0_SSE) && cpu->st.fpu.mxcsr != MXCSR_RESET)
 		use |= XCR0_SSE;
@@ -391,6 +394,7 @@ static enum outcome xgetbv_body(struct x86_cpu *cpu)
 	if (!(cpu->st.cr4 & CR4_OSXSAVE))
 		return x86_fault(cpu, EXC_UD, 0);
 	if (index == 1 && x86_has(cpu->model, X86F_XGETBV1)) {
+		stub_fold_mxcsr(cpu);
 		v = xinuse(cpu, cpu->st.xcr0);
 		if ((cpu->st.xcr0 & XCR0_SSE) && cpu->st.fpu.mxcsr != MXCSR_RESET)
 			v |= XCR0_SSE;
@@ -439,6 +443,7 @@ static enum outcome stmxcsr_body(struct x86_cpu *cpu, const struct insn *in)
 	u64 la;
 
 	RUN(insn_la(cpu, in, 4, insn_acc(in) | ACC_WRITE, &la));
+	stub_fold_mxcsr(cpu);
 	return mem_write32(cpu, la, cpu->st.fpu.mxcsr, insn_acc(in));
 }
 

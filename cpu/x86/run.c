@@ -216,18 +216,22 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 	for (;;) {
 		if (unlikely(attention(cpu)) || unlikely(cpu->st.activity != ACT_RUNNING)) {
 			if (attend(cpu, &exit, e))
-				return exit;
+				break;
 			continue;
 		}
 		if (unlikely(cpu->n.insns >= next_count)) {
-			if (cpu->n.insns >= limit)
-				return RUN_STOPPED;
+			if (cpu->n.insns >= limit) {
+				exit = RUN_STOPPED;
+				break;
+			}
 			x86_drop_cache(cpu);
 			next_drop = cpu->n.insns + cpu->drop_every;
 			next_count = MIN(next_drop, limit);
 		}
 		run_once(cpu);
 	}
+	stub_fold_mxcsr(cpu);
+	return exit;
 }
 
 enum outcome x86_step(struct x86_cpu *cpu)
@@ -246,6 +250,7 @@ enum outcome x86_step(struct x86_cpu *cpu)
 			cpu->st.rip = mask_ip(cpu, insn_next_rip(cpu, cpu->c.in), 4);
 	}
 	cpu->c.mode &= ~MODE_SINGLE;
+	stub_fold_mxcsr(cpu);
 	return o;
 }
 

@@ -7,10 +7,10 @@
  * emits the instruction in line between its own loads and stores; the interpreter's C code may use SSE registers itself.)
  *
  * MXCSR. Stubs do not touch it: with the guest's control bits at their reset value (all exceptions masked, round to nearest, no FTZ or
- * DAZ), which is what the host thread has too, an instruction simply runs, and new flags are read afterwards. Invariant: the exception flags in
- * the host thread's MXCSR are a subset of those in st.fpu.mxcsr. Therefore C code on vCPU threads must not do floating point
- * (or call stub_clean_mxcsr() after it), and whoever clears flags in st.fpu.mxcsr calls stub_clean_mxcsr(). Any other MXCSR is
- * loaded around the stub (exec_vec.c).
+ * DAZ), which is what the host thread has too, an instruction simply runs, and its flags gather in the host thread's MXCSR. Invariant while a
+ * vCPU runs: the guest's exception flags are those in st.fpu.mxcsr or the host thread's. stub_clean_mxcsr() begins a run with none of
+ * the latter and goes with every store to st.fpu.mxcsr, stub_fold_mxcsr() comes before anyone reads st.fpu.mxcsr's flags and before the run loop is left.
+ * C code on vCPU threads must not do floating point. Any other control bits are loaded around the stub (exec_vec.c).
  *
  * A stub lives until the code region is full; then all stubs and all decoded blocks, which point to them, are dropped together.
  */
@@ -62,13 +62,20 @@ struct x86_stubs {
 
 int stubs_new(struct x86_cpu *cpu);
 void stubs_free(struct x86_cpu *cpu);
-/* At every entry of the run loop: makes the host thread's MXCSR what the invariant above wants. */
 static inline void stub_clean_mxcsr(void)
 {
 	u32 v = MXCSR_RESET;
 
-	__asm__ volatile("ldmxcsr %0" : : "m"(v));
+	__asm__ volatile("ldmxcsr %0" : : "m"(v) : "memory");
 }
+static inline u32 stub_host_mxcsr(void)
+{
+	u32 v;
+
+	__asm__ volatile("stmxcsr %0" : "=m"(v) : : "memory");
+	return v;
+}
+static inline void stub_fold_mxcsr(struct x86_cpu *cpu) { cpu->st.fpu.mxcsr |= stub_host_mxcsr() & MXCSR_FLAGS; }
 
 /* The stub of the instruction being decoded. NULL with *full: no room (bind to stub_retry); NULL without: not possible. */
 const void *stub_find(struct bind *b, bool *full);
