@@ -1,7 +1,7 @@
 /*
- * CPUID of KVM's guests: what KVM supports (KVM_GET_SUPPORTED_CPUID), made true of this vCPU, and narrowed to a model's features when
- * one is given. KVM's own leaves (40000000h…) stay as KVM gives them; OSXSAVE, OSPKE and XSAVE's sizes follow the guest's registers in
- * KVM itself. Topology: packages of one core.
+ * CPUID of KVM's guests: what KVM supports (KVM_GET_SUPPORTED_CPUID), made true of this vCPU, and narrowed to a model's
+ * features when one is given. KVM's own leaves (40000000h…) stay as KVM gives them; OSXSAVE, OSPKE and XSAVE's sizes
+ * follow the guest's registers in KVM itself. Topology: packages of one core.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "kvm/internal.h"
 
 #define OSXSAVE BIT(27) /* CPUID.1:ECX */
-#define OSPKE BIT(4)    /* CPUID.7:ECX */
+#define OSPKE	BIT(4)	/* CPUID.7:ECX */
 
 struct kvm_cpuid2 *kvm_supported_cpuid(int sys_fd)
 {
@@ -86,13 +86,9 @@ static void personalize(struct kvm_cpuid_entry2 *e, u32 id, u32 vcpus)
 	while (1u << shift < vcpus)
 		shift++;
 	switch (e->function) {
-	case 0x1:
-		e->ebx = (e->ebx & 0xffff) | vcpus << 16 | id << 24;
-		break;
+	case 0x1: e->ebx = (e->ebx & 0xffff) | vcpus << 16 | id << 24; break;
 	case 0x4:
-	case 0x8000001d: /* a core shares its caches with nobody */
-		e->eax &= 0x3fff;
-		break;
+	case 0x8000001d: /* a core shares its caches with nobody */ e->eax &= 0x3fff; break;
 	case 0xb:
 	case 0x1f:
 		e->edx = id;
@@ -100,9 +96,7 @@ static void personalize(struct kvm_cpuid_entry2 *e, u32 id, u32 vcpus)
 		e->ebx = e->index == 0 ? 1 : e->index == 1 ? vcpus : 0;
 		e->ecx = e->index == 0 ? 0x100 : e->index == 1 ? 0x201 : e->index;
 		break;
-	case 0x80000008:
-		e->ecx = vcpus > 1 ? shift << 12 | (vcpus - 1) : 0;
-		break;
+	case 0x80000008: e->ecx = vcpus > 1 ? shift << 12 | (vcpus - 1) : 0; break;
 	case 0x8000001e:
 		e->eax = id;
 		e->ebx = id;

@@ -1,6 +1,6 @@
 /*
- * x87 and vector state between struct x86_fpu and KVM's XSAVE area: the standard format of SDM vol. 1 13.4 "XSAVE Area", with the
- * components where this host's CPUID leaf 0Dh puts them.
+ * x87 and vector state between struct x86_fpu and KVM's XSAVE area: the standard format of SDM vol. 1 13.4 "XSAVE
+ * Area", with the components where this host's CPUID leaf 0Dh puts them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 #include "kvm/internal.h"
 
 #define XSTATE_BV 512 /* the header's first word */
-#define AT_ST 32
-#define AT_XMM 160
+#define AT_ST	  32
+#define AT_XMM	  160
 
 /* FXSAVE's 64-bit header (SDM vol. 2 "FXSAVE", table 3-46). */
 struct legacy_head {
@@ -22,7 +22,8 @@ struct legacy_head {
 };
 _Static_assert(sizeof(struct legacy_head) == 32, "FXSAVE header");
 
-/* Moves component `id`, `size` bytes a register at `at` within the registers of `count`: to the area, or from it (zeros if absent). */
+/* Moves component `id`, `size` bytes a register at `at` within the registers of `count`: to the area, or from it (zeros
+ * if absent). */
 struct mover {
 	u8 *area;
 	const struct kvm_xcomp *comp;
@@ -53,10 +54,10 @@ static void move(struct mover *m, unsigned id, void *regs, unsigned count, unsig
 
 static void move_extended(struct mover *m, struct x86_fpu *f)
 {
-	move(m, 2, f->vec, 16, 64, 16, 16);      /* YMM_Hi128 */
+	move(m, 2, f->vec, 16, 64, 16, 16); /* YMM_Hi128 */
 	move(m, 5, f->k, 8, 8, 0, 8);
-	move(m, 6, f->vec, 16, 64, 32, 32);      /* ZMM_Hi256 */
-	move(m, 7, f->vec + 16, 16, 64, 0, 64);  /* Hi16_ZMM */
+	move(m, 6, f->vec, 16, 64, 32, 32);	/* ZMM_Hi256 */
+	move(m, 7, f->vec + 16, 16, 64, 0, 64); /* Hi16_ZMM */
 	move(m, 9, &f->pkru, 1, 4, 0, 4);
 }
 
@@ -67,7 +68,13 @@ int kvm_fpu_set(struct kvm_vcpu *v, const struct x86_state *st, struct err *e)
 {
 	u8 *area = calloc(1, v->kvm->xsave_size);
 	struct x86_fpu f = st->fpu;
-	struct legacy_head h = {.fcw = f.fcw, .fsw = f.fsw, .ftw = (u8)f.ftw, .fop = f.fop, .fip = f.fip, .fdp = f.fdp, .mxcsr = f.mxcsr};
+	struct legacy_head h = {.fcw = f.fcw,
+				.fsw = f.fsw,
+				.ftw = (u8)f.ftw,
+				.fop = f.fop,
+				.fip = f.fip,
+				.fdp = f.fdp,
+				.mxcsr = f.mxcsr};
 	struct mover m = {.area = area, .comp = v->kvm->xcomp, .bv = XCR0_X87 | XCR0_SSE, .to_area = true};
 	long r;
 

@@ -1,8 +1,9 @@
 /*
  * What the files of kvm/ share.
  *
- * Locking: a vCPU's fd and run page belong to its thread while it is inside run; kick writes only run->immediate_exit and, under
- * kick_lock, sends the signal. The ring of coalesced port writes is emptied with vm->lock held by whoever comes first.
+ * Locking: a vCPU's fd and run page belong to its thread while it is inside run; kick writes only run->immediate_exit
+ * and, under kick_lock, sends the signal. The ring of coalesced port writes is emptied with vm->lock held by whoever
+ * comes first.
  */
 #ifndef KVM_INTERNAL_H
 #define KVM_INTERNAL_H
@@ -25,32 +26,32 @@ struct kvm_xcomp {
 struct kvm_vm {
 	struct vm *vm;
 	int sys_fd, fd;
-	u32 run_size;                    /* bytes of a vCPU's mapping */
-	u32 coalesced_page;              /* page of it that holds the ring; 0: KVM has none */
+	u32 run_size;			      /* bytes of a vCPU's mapping */
+	u32 coalesced_page;		      /* page of it that holds the ring; 0: KVM has none */
 	struct kvm_coalesced_mmio_ring *ring; /* in the first vCPU's mapping */
 	u32 ring_entries;
 	struct timer drain_timer;
-	atomic_uint running;             /* vCPUs inside run */
-	u32 pins;                        /* levels of the interrupt inputs */
+	atomic_uint running; /* vCPUs inside run */
+	u32 pins;	     /* levels of the interrupt inputs */
 	struct kvm_cpuid2 *supported;
 	struct kvm_msr_list *msrs;
 	u32 xsave_size;
 	bool xsave2;
 	struct kvm_xcomp xcomp[KVM_XCOMPS];
 	struct kvm_vcpu *vcpu[VM_VCPUS];
-	u64 past_exits;                  /* of vCPUs that are gone */
+	u64 past_exits; /* of vCPUs that are gone */
 };
 
 struct kvm_vcpu {
 	struct vcpu vcpu; /* first */
 	struct kvm_vm *kvm;
 	int fd, stats_fd;
-	u64 exits_at;     /* place of "exits" in stats_fd; 0: not told */
+	u64 exits_at; /* place of "exits" in stats_fd; 0: not told */
 	struct kvm_run *run;
 	pthread_mutex_t kick_lock;
 	pthread_t thread; /* valid while in_run */
 	bool in_run;
-	bool unfinished;  /* the last exit is completed by the next KVM_RUN */
+	bool unfinished; /* the last exit is completed by the next KVM_RUN */
 	struct vcpu_counters n;
 };
 

@@ -1,5 +1,6 @@
 /*
- * The /dev/kvm engine: the same board with KVM's processor, local APICs, IOAPIC, 8259s and 8254 (KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2).
+ * The /dev/kvm engine: the same board with KVM's processor, local APICs, IOAPIC, 8259s and 8254 (KVM_CREATE_IRQCHIP,
+ * KVM_CREATE_PIT2).
  */
 #ifndef KVM_KVM_H
 #define KVM_KVM_H
@@ -11,13 +12,14 @@ struct kvm_vm;
 
 /* Why this host's KVM can or cannot run (and nest) guests; text is a sentence. */
 struct kvm_probe {
-	bool usable;      /* /dev/kvm opens, API version 12, the capabilities that the back end needs */
-	bool nested;      /* its guests would see VMX or SVM */
+	bool usable; /* /dev/kvm opens, API version 12, the capabilities that the back end needs */
+	bool nested; /* its guests would see VMX or SVM */
 	char text[200];
 };
 void kvm_probe(struct kvm_probe *p);
 
-/* Opens /dev/kvm, makes the VM with the in-kernel irqchip, maps vm->ram as memslots. vm->msi and the IRQ pins are connected. */
+/* Opens /dev/kvm, makes the VM with the in-kernel irqchip, maps vm->ram as memslots. vm->msi and the IRQ pins are
+ * connected. */
 int kvm_vm_new(struct vm *vm, struct kvm_vm **out, struct err *e);
 /* Interrupt input `pin` (GSI) of the in-kernel controllers. */
 void kvm_irq_set(void *kvm_vm, unsigned pin, bool level);

@@ -1,6 +1,6 @@
 /*
- * What this host's KVM can do. That /dev/kvm opens proves little: capabilities are asked of a VM made for the purpose, since some depend on
- * it, and nesting is read from the CPUID that guests would get together with KVM_CAP_NESTED_STATE.
+ * What this host's KVM can do. That /dev/kvm opens proves little: capabilities are asked of a VM made for the purpose,
+ * since some depend on it, and nesting is read from the CPUID that guests would get together with KVM_CAP_NESTED_STATE.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /*
  * The run loop: one while, one switch on KVM's own exit names.
  *
- * With the in-kernel irqchip HLT, interrupts, timers and IPIs never come here. What comes is port and memory-mapped I/O of the board's
- * chips, and the end. KVM completes IN and MMIO reads on the next KVM_RUN: before run returns, and before a state is read, an unfinished one
- * is completed with immediate_exit. Coalesced writes are older than the exit that follows them, so the ring is emptied first; a timer
- * empties it when no exit follows.
+ * With the in-kernel irqchip HLT, interrupts, timers and IPIs never come here. What comes is port and memory-mapped I/O
+ * of the board's chips, and the end. KVM completes IN and MMIO reads on the next KVM_RUN: before run returns, and
+ * before a state is read, an unfinished one is completed with immediate_exit. Coalesced writes are older than the exit
+ * that follows them, so the ring is emptied first; a timer empties it when no exit follows.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -170,10 +170,12 @@ static int internal_error(const struct kvm_vcpu *v, struct err *e)
 	if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && run->emulation_failure.ndata >= 3 &&
 	    (run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)) {
 		for (unsigned i = 0; i < MIN(run->emulation_failure.insn_size, 15); i++)
-			at += (size_t)snprintf(detail + at, sizeof(detail) - at, " %02x", run->emulation_failure.insn_bytes[i]);
+			at += (size_t)snprintf(detail + at, sizeof(detail) - at, " %02x",
+					       run->emulation_failure.insn_bytes[i]);
 	} else {
 		for (unsigned i = 0; i < MIN(run->internal.ndata, 4u); i++)
-			at += (size_t)snprintf(detail + at, sizeof(detail) - at, " %#llx", (unsigned long long)run->internal.data[i]);
+			at += (size_t)snprintf(detail + at, sizeof(detail) - at, " %#llx",
+					       (unsigned long long)run->internal.data[i]);
 	}
 	return err_set(e, EIO, "KVM internal error %u at RIP %#" PRIx64 ", %s:%s", run->internal.suberror, rip_of(v),
 		       suberror_name(run->internal.suberror), detail);
@@ -182,15 +184,9 @@ static int internal_error(const struct kvm_vcpu *v, struct err *e)
 static enum run_exit system_event(struct kvm_vcpu *v, struct err *e)
 {
 	switch (v->run->system_event.type) {
-	case KVM_SYSTEM_EVENT_SHUTDOWN:
-		vm_stop(v->vcpu.vm, VM_POWEROFF, 0);
-		return RUN_STOPPED;
-	case KVM_SYSTEM_EVENT_RESET:
-		vm_stop(v->vcpu.vm, VM_RESET, 0);
-		return RUN_STOPPED;
-	default:
-		err_set(e, EIO, "KVM reports system event %u", v->run->system_event.type);
-		return RUN_ERROR;
+	case KVM_SYSTEM_EVENT_SHUTDOWN: vm_stop(v->vcpu.vm, VM_POWEROFF, 0); return RUN_STOPPED;
+	case KVM_SYSTEM_EVENT_RESET: vm_stop(v->vcpu.vm, VM_RESET, 0); return RUN_STOPPED;
+	default: err_set(e, EIO, "KVM reports system event %u", v->run->system_event.type); return RUN_ERROR;
 	}
 }
 
@@ -200,36 +196,28 @@ static bool handle(struct kvm_vcpu *v, enum run_exit *out, struct err *e)
 	struct kvm_run *run = v->run;
 
 	switch (run->exit_reason) {
-	case KVM_EXIT_IO:
-		do_io(v);
-		return true;
-	case KVM_EXIT_MMIO:
-		do_mmio(v);
-		return true;
+	case KVM_EXIT_IO: do_io(v); return true;
+	case KVM_EXIT_MMIO: do_mmio(v); return true;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_NMI:
-	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		return true;
+	case KVM_EXIT_IRQ_WINDOW_OPEN: return true;
 	case KVM_EXIT_SHUTDOWN:
 		err_set(e, EIO, "triple fault: the processor shut down at RIP %#" PRIx64, rip_of(v));
 		*out = RUN_TRIPLE_FAULT;
 		return false;
-	case KVM_EXIT_SYSTEM_EVENT:
-		*out = system_event(v, e);
-		return false;
-	case KVM_EXIT_INTERNAL_ERROR:
-		internal_error(v, e);
-		break;
+	case KVM_EXIT_SYSTEM_EVENT: *out = system_event(v, e); return false;
+	case KVM_EXIT_INTERNAL_ERROR: internal_error(v, e); break;
 	case KVM_EXIT_FAIL_ENTRY:
-		err_set(e, EIO, "the processor refused to enter the guest at RIP %#" PRIx64 ": hardware reason %#llx", rip_of(v),
-			(unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		err_set(e, EIO, "the processor refused to enter the guest at RIP %#" PRIx64 ": hardware reason %#llx",
+			rip_of(v), (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;
 	case KVM_EXIT_UNKNOWN:
-		err_set(e, EIO, "KVM does not know why the guest exited at RIP %#" PRIx64 ": hardware reason %#llx", rip_of(v),
-			(unsigned long long)run->hw.hardware_exit_reason);
+		err_set(e, EIO, "KVM does not know why the guest exited at RIP %#" PRIx64 ": hardware reason %#llx",
+			rip_of(v), (unsigned long long)run->hw.hardware_exit_reason);
 		break;
 	default:
-		err_set(e, EIO, "KVM left the guest at RIP %#" PRIx64 " for a reason not handled here: %u", rip_of(v), run->exit_reason);
+		err_set(e, EIO, "KVM left the guest at RIP %#" PRIx64 " for a reason not handled here: %u", rip_of(v),
+			run->exit_reason);
 		break;
 	}
 	*out = RUN_ERROR;

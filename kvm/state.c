@@ -1,8 +1,8 @@
 /*
  * struct x86_state from and to a vCPU of KVM, by the ioctls that KVM has for each part.
  *
- * LIMIT: an event that KVM holds between its recognition and its delivery, and nested state, have no place in struct x86_state yet; get
- * leaves them with KVM.
+ * LIMIT: an event that KVM holds between its recognition and its delivery, and nested state, have no place in struct
+ * x86_state yet; get leaves them with KVM.
  */
 #include <errno.h>
 #include <string.h>
@@ -33,16 +33,16 @@ static void seg_in(struct x86_seg *s, const struct kvm_segment *k)
 	s->base = k->base;
 	s->limit = k->limit;
 	s->sel = k->selector;
-	s->attr = (u16)(k->type | (k->s ? SEG_S : 0) | k->dpl << 5 | (k->present && !k->unusable ? SEG_P : 0) | (k->avl ? SEG_AVL : 0) |
-			(k->l ? SEG_L : 0) | (k->db ? SEG_DB : 0) | (k->g ? SEG_G : 0));
+	s->attr = (u16)(k->type | (k->s ? SEG_S : 0) | k->dpl << 5 | (k->present && !k->unusable ? SEG_P : 0) |
+			(k->avl ? SEG_AVL : 0) | (k->l ? SEG_L : 0) | (k->db ? SEG_DB : 0) | (k->g ? SEG_G : 0));
 }
 
 /* KVM names the general registers in an order of its own. */
-#define GPRS(r, g, op)                                                                                      \
-	op(g[RAX], r.rax) op(g[RBX], r.rbx) op(g[RCX], r.rcx) op(g[RDX], r.rdx) op(g[RSI], r.rsi)           \
-	op(g[RDI], r.rdi) op(g[RSP], r.rsp) op(g[RBP], r.rbp) op(g[R8], r.r8) op(g[R9], r.r9) op(g[R10], r.r10) \
-	op(g[R11], r.r11) op(g[R12], r.r12) op(g[R13], r.r13) op(g[R14], r.r14) op(g[R15], r.r15)
-#define TO_KVM(g, r) r = g;
+#define GPRS(r, g, op)                                                                                                 \
+	op(g[RAX], r.rax) op(g[RBX], r.rbx) op(g[RCX], r.rcx) op(g[RDX], r.rdx) op(g[RSI], r.rsi) op(g[RDI], r.rdi)    \
+		op(g[RSP], r.rsp) op(g[RBP], r.rbp) op(g[R8], r.r8) op(g[R9], r.r9) op(g[R10], r.r10)                  \
+			op(g[R11], r.r11) op(g[R12], r.r12) op(g[R13], r.r13) op(g[R14], r.r14) op(g[R15], r.r15)
+#define TO_KVM(g, r)   r = g;
 #define FROM_KVM(g, r) g = r;
 
 static long regs_set(struct kvm_vcpu *v, const struct x86_state *st)
@@ -216,7 +216,8 @@ static long activity_get(struct kvm_vcpu *v, struct x86_state *st)
 	return 0;
 }
 
-/* In this order: XCR0 decides which vector state may be set, EFER and CR4 with it; events last, since others clear them. */
+/* In this order: XCR0 decides which vector state may be set, EFER and CR4 with it; events last, since others clear
+ * them. */
 static const struct {
 	const char *what;
 	long (*set)(struct kvm_vcpu *v, const struct x86_state *st);
@@ -239,7 +240,8 @@ int kvm_vcpu_set_state(struct vcpu *vcpu, const struct x86_state *st, struct err
 		long rc = parts[i].set(v, st);
 
 		if (rc < 0)
-			return err_set(e, (int)-rc, "KVM does not take the guest's %s: %s", parts[i].what, strerror((int)-rc));
+			return err_set(e, (int)-rc, "KVM does not take the guest's %s: %s", parts[i].what,
+				       strerror((int)-rc));
 	}
 	r = kvm_fpu_set(v, st, e);
 	return r ? r : kvm_msrs_set(v, st, e);

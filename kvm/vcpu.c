@@ -8,7 +8,8 @@
 
 #include "kvm/internal.h"
 
-/* immediate_exit closes the race between the test of vm->stop and KVM_RUN; the signal ends a KVM_RUN that is under way. */
+/* immediate_exit closes the race between the test of vm->stop and KVM_RUN; the signal ends a KVM_RUN that is under way.
+ */
 static void vcpu_kick(struct vcpu *vcpu)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);

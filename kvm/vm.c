@@ -1,8 +1,9 @@
 /*
- * A VM of /dev/kvm: memory slots over vm->ram, the in-kernel interrupt controllers and timer, interrupt lines and messages.
+ * A VM of /dev/kvm: memory slots over vm->ram, the in-kernel interrupt controllers and timer, interrupt lines and
+ * messages.
  *
- * GSIs are the board's: 0 to 15 are the ISA interrupts (8259 input n; IOAPIC input n, but 2 for the timer's 0, as the MADT says), 16 to
- * 23 IOAPIC inputs alone.
+ * GSIs are the board's: 0 to 15 are the ISA interrupts (8259 input n; IOAPIC input n, but 2 for the timer's 0, as the
+ * MADT says), 16 to 23 IOAPIC inputs alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,13 +14,14 @@
 
 #include "kvm/internal.h"
 
-/* Pages that KVM takes from the guest's address space for real mode on Intel: below the firmware's place, above the APICs. */
+/* Pages that KVM takes from the guest's address space for real mode on Intel: below the firmware's place, above the
+ * APICs. */
 #define IDENTITY_MAP 0xfffbc000ull
-#define TSS_PAGES 0xfffbd000ull
-#define IOAPIC_PINS 24
-#define ISA_PINS 16
-#define TIMER_GSI 0
-#define TIMER_PIN 2
+#define TSS_PAGES    0xfffbd000ull
+#define IOAPIC_PINS  24
+#define ISA_PINS     16
+#define TIMER_GSI    0
+#define TIMER_PIN    2
 
 static void kick_handler(int sig) { (void)sig; }
 
@@ -164,7 +166,8 @@ static void msi_send(void *ctx, u64 addr, u32 data)
 	long r = kvm_ioctl(kvm->fd, KVM_SIGNAL_MSI, &msi);
 
 	if (r <= 0 && trace_on(kvm->vm->topics, TRACE_KVM))
-		log_trace(kvm->vm->log, TRACE_KVM, "MSI %#llx data %#x reached nobody (%ld)", (unsigned long long)addr, data, r);
+		log_trace(kvm->vm->log, TRACE_KVM, "MSI %#llx data %#x reached nobody (%ld)", (unsigned long long)addr,
+			  data, r);
 }
 
 void kvm_irq_set(void *kvm_vm, unsigned pin, bool level)

@@ -1,8 +1,8 @@
 /* VMRUN's consistency checks: the rows of vmrun_rules.def made into code. APM vol. 2 15.5.1 "Basic Operation". */
 #include "arch/x86/vmrun_rules.h"
 
-#define IOIO_PROT 27 /* bits of intercept3 */
-#define MSR_PROT 28
+#define IOIO_PROT  27 /* bits of intercept3 */
+#define MSR_PROT   28
 #define INJECTABLE (BIT(EVI_INTR) | BIT(EVI_NMI) | BIT(EVI_EXCEPTION) | BIT(EVI_SOFT_INT))
 
 const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES] = {
@@ -38,8 +38,8 @@ enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e)
 	const struct vmcb_control *c = &b->c;
 	const struct vmcb_save *s = &b->s;
 
-#define RULE(name, text, illegal)     \
-	if (illegal)                  \
+#define RULE(name, text, illegal)                                                                                      \
+	if (illegal)                                                                                                   \
 		return VMRUN_##name;
 #include "arch/x86/vmrun_rules.def"
 #undef RULE
@@ -57,19 +57,27 @@ bool vmrun_check_host(const struct vmcb_save *h, const struct vmrun_env *e)
 	return true;
 }
 
-/* Which CR4 and EFER bits exist, by feature. APM vol. 2 3.1.3 "CR4 Register", 3.1.7 "Extended Feature Enable Register (EFER)". */
+/* Which CR4 and EFER bits exist, by feature. APM vol. 2 3.1.3 "CR4 Register", 3.1.7 "Extended Feature Enable Register
+ * (EFER)". */
 static const struct {
 	u64 bit;
 	enum x86_feature feature;
-} cr4_features[] = {
-	{CR4_VME, X86F_VME}, {CR4_PVI, X86F_VME}, {CR4_TSD, X86F_TSC}, {CR4_DE, X86F_DE}, {CR4_PSE, X86F_PSE},
-	{CR4_PAE, X86F_PAE}, {CR4_MCE, X86F_MCE}, {CR4_PGE, X86F_PGE}, {CR4_OSFXSR, X86F_FXSR},
-	{CR4_OSXMMEXCPT, X86F_SSE}, {CR4_UMIP, X86F_UMIP}, {CR4_LA57, X86F_LA57}, {CR4_FSGSBASE, X86F_FSGSBASE},
-	{CR4_PCIDE, X86F_PCID}, {CR4_OSXSAVE, X86F_XSAVE}, {CR4_SMEP, X86F_SMEP}, {CR4_SMAP, X86F_SMAP},
-	{CR4_PKE, X86F_PKU}, {CR4_CET, X86F_CET_SS},
-}, efer_features[] = {
-	{EFER_SCE, X86F_SYSCALL}, {EFER_LME | EFER_LMA, X86F_LM}, {EFER_NXE, X86F_NX}, {EFER_SVME, X86F_SVM},
-	{EFER_FFXSR, X86F_FXSR_OPT}, {EFER_TCE, X86F_TCE},
+} cr4_features[] =
+	{
+		{CR4_VME, X86F_VME},	       {CR4_PVI, X86F_VME},
+		{CR4_TSD, X86F_TSC},	       {CR4_DE, X86F_DE},
+		{CR4_PSE, X86F_PSE},	       {CR4_PAE, X86F_PAE},
+		{CR4_MCE, X86F_MCE},	       {CR4_PGE, X86F_PGE},
+		{CR4_OSFXSR, X86F_FXSR},       {CR4_OSXMMEXCPT, X86F_SSE},
+		{CR4_UMIP, X86F_UMIP},	       {CR4_LA57, X86F_LA57},
+		{CR4_FSGSBASE, X86F_FSGSBASE}, {CR4_PCIDE, X86F_PCID},
+		{CR4_OSXSAVE, X86F_XSAVE},     {CR4_SMEP, X86F_SMEP},
+		{CR4_SMAP, X86F_SMAP},	       {CR4_PKE, X86F_PKU},
+		{CR4_CET, X86F_CET_SS},
+},
+  efer_features[] = {
+	  {EFER_SCE, X86F_SYSCALL}, {EFER_LME | EFER_LMA, X86F_LM}, {EFER_NXE, X86F_NX},
+	  {EFER_SVME, X86F_SVM},    {EFER_FFXSR, X86F_FXSR_OPT},    {EFER_TCE, X86F_TCE},
 };
 
 void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m, bool host_paging)

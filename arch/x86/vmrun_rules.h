@@ -1,8 +1,9 @@
 /*
  * VMRUN's consistency checks as pure rules over a copy of the VMCB; rows in vmrun_rules.def.
  *
- * They run before anything is committed, and dry by the inspector ("why would this VMRUN fail"). The processor decides itself about
- * SEV, CET and whatever else its model does not offer: such requests are no rule of these but are refused by their owner.
+ * They run before anything is committed, and dry by the inspector ("why would this VMRUN fail"). The processor decides
+ * itself about SEV, CET and whatever else its model does not offer: such requests are no rule of these but are refused
+ * by their owner.
  */
 #ifndef ARCH_X86_VMRUN_RULES_H
 #define ARCH_X86_VMRUN_RULES_H

@@ -1,10 +1,10 @@
 /*
- * SVM on the software processor: VMRUN and #VMEXIT (svm_world.c), the other instructions (svm_insn.c), what the permission
- * maps and the exception vector decide (svm_intercept.c). APM vol. 2 chapter 15 "Secure Virtual Machine".
+ * SVM on the software processor: VMRUN and #VMEXIT (svm_world.c), the other instructions (svm_insn.c), what the
+ * permission maps and the exception vector decide (svm_intercept.c). APM vol. 2 chapter 15 "Secure Virtual Machine".
  *
- * The processor knows no levels: only host, or guest with a current VMCB. The VMCB lives in guest RAM; what is decoded of its
- * control area is in struct x86_cache (exits, npt, ncr3, asid, iopm, msrpm, guest_tsc_offset, int_masking, host_*) and comes from
- * svm_decode_controls alone. VMRUN's way is copy, check with vmrun_rules, commit.
+ * The processor knows no levels: only host, or guest with a current VMCB. The VMCB lives in guest RAM; what is decoded
+ * of its control area is in struct x86_cache (exits, npt, ncr3, asid, iopm, msrpm, guest_tsc_offset, int_masking,
+ * host_*) and comes from svm_decode_controls alone. VMRUN's way is copy, check with vmrun_rules, commit.
  */
 #ifndef CPU_X86_SVM_H
 #define CPU_X86_SVM_H
@@ -14,29 +14,35 @@
 
 #define SVM_INJECTING 1u /* c.vmcb_ctl_flags: EVENTINJ's own exception is on its way, which no intercept sees */
 
-/* Completes the exit recorded in c.vmexit: writes the VMCB, loads the host state. st.rip is what the VMCB's RIP shall be; next_rip goes
- * to nRIP (0: unknown; dropped for exits that have none). c.delivering becomes EXITINTINFO. Afterwards the processor runs the host. A
- * failure to load host state is shutdown. */
+/* Completes the exit recorded in c.vmexit: writes the VMCB, loads the host state. st.rip is what the VMCB's RIP shall
+ * be; next_rip goes to nRIP (0: unknown; dropped for exits that have none). c.delivering becomes EXITINTINFO.
+ * Afterwards the processor runs the host. A failure to load host state is shutdown. */
 void svm_vmexit(struct x86_cpu *cpu, u64 next_rip);
-/* After loading a state with in_guest set (migration, cache drop): rebuilds c.exits, c.npt, c.ncr3, … from the VMCB in guest RAM. */
+/* After loading a state with in_guest set (migration, cache drop): rebuilds c.exits, c.npt, c.ncr3, … from the VMCB in
+ * guest RAM. */
 void svm_decode_controls(struct x86_cpu *cpu);
-/* VMRUN's work after its checks of instruction level; `in` is the instruction. Always ends with st.rip final: OUT_JUMP. */
+/* VMRUN's work after its checks of instruction level; `in` is the instruction. Always ends with st.rip final: OUT_JUMP.
+ */
 enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 vmcb_pa);
 
-/* A page of guest RAM that the processor itself writes (VMCB, host save area): decoded code in it is dropped. NULL: not RAM. */
+/* A page of guest RAM that the processor itself writes (VMCB, host save area): decoded code in it is dropped. NULL: not
+ * RAM. */
 void *svm_page(struct x86_cpu *cpu, u64 pa, bool write);
 
-/* Intercept tests that need operands. OUT_NEXT: not intercepted; else OUT_EXIT with c.vmexit filled. All are no-ops outside guest mode. */
-enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string, bool is_rep) must_check;
+/* Intercept tests that need operands. OUT_NEXT: not intercepted; else OUT_EXIT with c.vmexit filled. All are no-ops
+ * outside guest mode. */
+enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
+			  bool is_string, bool is_rep) must_check;
 enum outcome svm_check_msr(struct x86_cpu *cpu, u32 msr, bool write) must_check;
 /* An exception about to be delivered for the first time: OUT_EXIT if intercepted. */
 enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev) must_check;
 
-/* V_INTR_MASKING: RFLAGS.IF of the host, not the guest's, decides about physical interrupts; svm_host_if is that bit. */
+/* V_INTR_MASKING: RFLAGS.IF of the host, not the guest's, decides about physical interrupts; svm_host_if is that bit.
+ */
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu);
 static inline bool svm_host_if(const struct x86_cpu *cpu) { return cpu->c.host_rflags & FL_IF; }
-/* A virtual interrupt that could be delivered now (V_IRQ, priority above V_TPR): its vector, or -1. The guest's IF and shadow are the
- * caller's matter. */
+/* A virtual interrupt that could be delivered now (V_IRQ, priority above V_TPR): its vector, or -1. The guest's IF and
+ * shadow are the caller's matter. */
 int svm_virtual_intr(struct x86_cpu *cpu);
 /* It was accepted: V_IRQ is cleared. */
 void svm_virtual_intr_taken(struct x86_cpu *cpu);

@@ -1,8 +1,9 @@
 /*
  * The SVM instructions but for VMRUN's world switch (svm_world.c). APM vol. 3 "System Instruction Reference".
  *
- * Mode, EFER.SVME, CPL and the intercept were tested by the prologue (check.c). The operand rAX is a physical address as wide as the
- * address size; VMRUN, VMLOAD and VMSAVE raise #GP(0) when it is not page-aligned or beyond the processor's physical addresses.
+ * Mode, EFER.SVME, CPL and the intercept were tested by the prologue (check.c). The operand rAX is a physical address
+ * as wide as the address size; VMRUN, VMLOAD and VMSAVE raise #GP(0) when it is not page-aligned or beyond the
+ * processor's physical addresses.
  */
 #include "arch/x86/model.h"
 #include "cpu/x86/exec.h"
@@ -101,7 +102,8 @@ static enum outcome op_vmsave(struct x86_cpu *cpu, const struct insn *in)
 	LEAVE(cpu, in, OUT_END);
 }
 
-/* APM vol. 2 15.17 "Global Interrupt Flag, STGI and CLGI Instructions". Held interrupts are taken before the next instruction. */
+/* APM vol. 2 15.17 "Global Interrupt Flag, STGI and CLGI Instructions". Held interrupts are taken before the next
+ * instruction. */
 static enum outcome set_gif(struct x86_cpu *cpu, const struct insn *in, u32 gif)
 {
 	cpu->st.svm.gif = gif;
@@ -113,7 +115,10 @@ static enum outcome op_stgi(struct x86_cpu *cpu, const struct insn *in) { return
 static enum outcome op_clgi(struct x86_cpu *cpu, const struct insn *in) { return set_gif(cpu, in, 0); }
 
 /* Not intercepted: #UD, in the host as in a guest. */
-static enum outcome op_vmmcall(struct x86_cpu *cpu, const struct insn *in) { LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0)); }
+static enum outcome op_vmmcall(struct x86_cpu *cpu, const struct insn *in)
+{
+	LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
+}
 
 /* CPUID 8000_0001h ECX bit 12 is not offered. */
 static enum outcome op_skinit(struct x86_cpu *cpu, const struct insn *in)
@@ -133,11 +138,11 @@ static enum outcome op_invlpga(struct x86_cpu *cpu, const struct insn *in)
 	LEAVE(cpu, in, OUT_END);
 }
 
-#define BIND(family)                                \
-	bool bind_##family(struct bind *b)          \
-	{                                           \
-		b->in->fn = op_##family;            \
-		return true;                        \
+#define BIND(family)                                                                                                   \
+	bool bind_##family(struct bind *b)                                                                             \
+	{                                                                                                              \
+		b->in->fn = op_##family;                                                                               \
+		return true;                                                                                           \
 	}
 BIND(vmrun)
 BIND(vmload)

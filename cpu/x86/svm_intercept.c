@@ -1,11 +1,13 @@
 /*
  * What the permission maps, the exception vector and the virtual-interrupt fields decide.
- * APM vol. 2 15.10 "IOIO Intercepts", 15.11 "MSR Intercepts", 15.12 "Exception Intercepts", 15.21.4 "Injecting Virtual (INTR) Interrupts".
+ * APM vol. 2 15.10 "IOIO Intercepts", 15.11 "MSR Intercepts", 15.12 "Exception Intercepts", 15.21.4 "Injecting Virtual
+ * (INTR) Interrupts".
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/svm.h"
 
-/* Two bytes of a permission map, so that a field that straddles a byte is seen whole. Maps outside RAM read as all ones: intercepted. */
+/* Two bytes of a permission map, so that a field that straddles a byte is seen whole. Maps outside RAM read as all
+ * ones: intercepted. */
 static u16 map_bits(struct x86_cpu *cpu, u64 pa)
 {
 	const u8 *host = ram_host(&cpu->vm->ram, pa, 2);
@@ -14,7 +16,8 @@ static u16 map_bits(struct x86_cpu *cpu, u64 pa)
 }
 
 /* APM vol. 2 15.10.1 "I/O Permissions Map": a bit a port, 12 KiB so that accesses at FFFFh have bits too. */
-enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string, bool is_rep)
+enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
+			  bool is_string, bool is_rep)
 {
 	u64 info;
 
@@ -51,12 +54,13 @@ enum outcome svm_check_msr(struct x86_cpu *cpu, u32 msr, bool write)
 }
 
 /*
- * APM vol. 2 15.12: EXITINFO1 is the error code, for #PF EXITINFO2 the address, and CR2 stays as it is; for #DB the debug registers are what
- * its handler would have seen (15.12.2).
+ * APM vol. 2 15.12: EXITINFO1 is the error code, for #PF EXITINFO2 the address, and CR2 stays as it is; for #DB the
+ * debug registers are what its handler would have seen (15.12.2).
  */
 enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev)
 {
-	bool exception = ev->kind == EV_FAULT || ev->kind == EV_TRAP || ev->kind == EV_SOFT_EXC || ev->kind == EV_PRIV_SOFT;
+	bool exception =
+		ev->kind == EV_FAULT || ev->kind == EV_TRAP || ev->kind == EV_SOFT_EXC || ev->kind == EV_PRIV_SOFT;
 
 	if (likely(!cpu->c.guest) || !exception || ev->vector > 31)
 		return OUT_NEXT;
@@ -70,7 +74,8 @@ enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev
 		cpu->st.dr6 |= ev->db;
 		cpu->st.dr7 &= ~DR7_GD;
 	}
-	return x86_exit(cpu, (enum x86_exit)(EXIT_EXC0 + ev->vector), ev->has_error ? ev->error : 0, ev->vector == EXC_PF ? ev->cr2 : 0);
+	return x86_exit(cpu, (enum x86_exit)(EXIT_EXC0 + ev->vector), ev->has_error ? ev->error : 0,
+			ev->vector == EXC_PF ? ev->cr2 : 0);
 }
 
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }

@@ -1,16 +1,18 @@
 /*
- * The world switch: VMRUN and #VMEXIT. APM vol. 2 15.5 "VMRUN Instruction", 15.6 "#VMEXIT", 15.25.4 "Nested Paging and VMRUN/#VMEXIT".
+ * The world switch: VMRUN and #VMEXIT. APM vol. 2 15.5 "VMRUN Instruction", 15.6 "#VMEXIT", 15.25.4 "Nested Paging and
+ * VMRUN/#VMEXIT".
  *
  *            VMRUN                                        #VMEXIT
  *   host ──► save host in HSAVE ─► copy VMCB ─► check     write VMCB ─► load host from HSAVE ─► GIF = 0 ──► host
  *                                     │  broken rule ───────────────────────▲
  *                                     └─► load guest, GIF = 1 ─► inject ──► guest
  *
- * The VMCB is copied before it is checked, so that another processor's stores cannot come between. The host save area holds a
- * struct vmcb of which the state-save area is used; segments keep their hidden parts there. Nothing is flushed but by TLB_CONTROL: the
- * ASID is part of every translation's tag.
+ * The VMCB is copied before it is checked, so that another processor's stores cannot come between. The host save area
+ * holds a struct vmcb of which the state-save area is used; segments keep their hidden parts there. Nothing is flushed
+ * but by TLB_CONTROL: the ASID is part of every translation's tag.
  *
- * LIMIT: no LBR virtualization, virtual VMLOAD/VMSAVE, virtual GIF, virtual NMI, AVIC, SEV, TSC ratio, pause filter; CPUID offers none.
+ * LIMIT: no LBR virtualization, virtual VMLOAD/VMSAVE, virtual GIF, virtual NMI, AVIC, SEV, TSC ratio, pause filter;
+ * CPUID offers none.
  */
 #include <string.h>
 
@@ -101,7 +103,8 @@ static void regs_in(struct x86_cpu *cpu, const struct vmcb_save *s)
 	st->gpr[RAX] = s->rax;
 }
 
-/* The four PDPTEs of legacy PAE paging, read once (APM vol. 2 15.5.1). Under nested paging the walker reads them as it goes (15.25.10). */
+/* The four PDPTEs of legacy PAE paging, read once (APM vol. 2 15.5.1). Under nested paging the walker reads them as it
+ * goes (15.25.10). */
 static bool pdptes_load(struct x86_cpu *cpu)
 {
 	struct x86_state *st = &cpu->st;
@@ -131,7 +134,8 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 {
 	struct x86_cache *c = &cpu->c;
 
-	_Static_assert(EXIT_EXC0 == 64 && EXIT_INTR == 96 && EXIT_VMRUN == 128 && EXIT_NPF == 144, "exits.def follows the intercept words");
+	_Static_assert(EXIT_EXC0 == 64 && EXIT_INTR == 96 && EXIT_VMRUN == 128 && EXIT_NPF == 144,
+		       "exits.def follows the intercept words");
 	c->exits[0] = v->cr_read | (u64)v->cr_write << 16 | (u64)v->dr_read << 32 | (u64)v->dr_write << 48;
 	c->exits[1] = v->exceptions | (u64)v->intercept3 << 32;
 	c->exits[2] = v->intercept4 & 0xffff;
@@ -183,9 +187,11 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 	if (v->int_ctl & VI_AVIC)
 		log_limit(log, "SVM: AVIC");
 	if (v->np_control & ~NP_ENABLE)
-		log_limit(log, "SVM: SEV, GMET and other controls in word 090h (%#llx)", (unsigned long long)v->np_control);
+		log_limit(log, "SVM: SEV, GMET and other controls in word 090h (%#llx)",
+			  (unsigned long long)v->np_control);
 	if (v->intercept4 >> 16 || v->intercept5)
-		log_limit(log, "SVM: intercepts %#x of word 010h, %#x of word 014h", v->intercept4 & 0xffff0000, v->intercept5);
+		log_limit(log, "SVM: intercepts %#x of word 010h, %#x of word 014h", v->intercept4 & 0xffff0000,
+			  v->intercept5);
 }
 
 static inline bool asks_unoffered(const struct vmcb_control *v)
@@ -223,23 +229,17 @@ static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
 static void tlb_control(struct x86_cpu *cpu, const struct vmcb_control *v)
 {
 	switch (v->tlb_control) {
-	case TLB_CTL_NONE:
-		break;
-	case TLB_CTL_ASID:
-		tlb_flush_asid(cpu, v->asid, false);
-		break;
-	case TLB_CTL_ASID_NONGLOBAL:
-		tlb_flush_asid(cpu, v->asid, true);
-		break;
-	default: /* 1; the others are reserved */
-		tlb_flush_all(cpu);
-		break;
+	case TLB_CTL_NONE: break;
+	case TLB_CTL_ASID: tlb_flush_asid(cpu, v->asid, false); break;
+	case TLB_CTL_ASID_NONGLOBAL: tlb_flush_asid(cpu, v->asid, true); break;
+	default: /* 1; the others are reserved */ tlb_flush_all(cpu); break;
 	}
 }
 
 /*
- * APM vol. 2 15.20 "Event Injection". The event itself is not intercepted, what goes wrong while it is delivered is. Software interrupts,
- * INT3 and INTO return to nRIP (15.20, with NRIPS); an exit during their delivery reports the instruction's own RIP.
+ * APM vol. 2 15.20 "Event Injection". The event itself is not intercepted, what goes wrong while it is delivered is.
+ * Software interrupts, INT3 and INTO return to nRIP (15.20, with NRIPS); an exit during their delivery reports the
+ * instruction's own RIP.
  */
 static void inject(struct x86_cpu *cpu, const struct vmcb *b)
 {
@@ -251,7 +251,10 @@ static void inject(struct x86_cpu *cpu, const struct vmcb *b)
 	*ev = (struct x86_event){.vector = (u8)vector, .cr2 = cpu->st.cr2};
 	switch (type) {
 	case EVI_INTR: ev->kind = EV_EXT_INT; break;
-	case EVI_NMI: ev->kind = EV_NMI; ev->vector = EXC_NMI; break;
+	case EVI_NMI:
+		ev->kind = EV_NMI;
+		ev->vector = EXC_NMI;
+		break;
 	case EVI_SOFT_INT: ev->kind = EV_SOFT_INT; break;
 	default:
 		ev->kind = EV_TRAP; /* RFLAGS.RF is the guest's own */
@@ -274,7 +277,8 @@ static void inject(struct x86_cpu *cpu, const struct vmcb *b)
 static void exit_invalid(struct x86_cpu *cpu, enum vmrun_rule broken)
 {
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMRUN refused: %s: %s", vmrun_rule_rows[broken].name, vmrun_rule_rows[broken].text);
+		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMRUN refused: %s: %s", vmrun_rule_rows[broken].name,
+			  vmrun_rule_rows[broken].text);
 	x86_exit(cpu, EXIT_INVALID, 0, 0);
 	svm_vmexit(cpu, 0);
 }
@@ -316,8 +320,9 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 	}
 	x86_update_all(cpu);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMRUN vmcb %#llx asid %u rip %#llx inject %#llx", (unsigned long long)pa, b.c.asid,
-			  (unsigned long long)st->rip, (unsigned long long)b.c.event_inj);
+		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMRUN vmcb %#llx asid %u rip %#llx inject %#llx",
+			  (unsigned long long)pa, b.c.asid, (unsigned long long)st->rip,
+			  (unsigned long long)b.c.event_inj);
 	if (b.c.event_inj & EVI_VALID)
 		inject(cpu, &b);
 	return OUT_JUMP;
@@ -346,23 +351,21 @@ static bool exit_has_nrip(u32 exit)
 	switch (exit) {
 	case EXIT_EXC3:
 	case EXIT_EXC4:
-	case EXIT_EXC5:
-		return true;
+	case EXIT_EXC5: return true;
 	case EXIT_TASK_SWITCH:
 	case EXIT_FERR_FREEZE:
 	case EXIT_SHUTDOWN:
 	case EXIT_NPF:
-	case EXIT_INVALID:
-		return false;
-	default:
-		return exit < EXIT_EXC0 || exit >= EXIT_CR0_SEL_WRITE;
+	case EXIT_INVALID: return false;
+	default: return exit < EXIT_EXC0 || exit >= EXIT_CR0_SEL_WRITE;
 	}
 }
 
 /* Exits whose EXITINFO1 comes with decode assists alone. APM vol. 2 15.10 "Decode Assists". */
 static bool exit_info_is_assist(u32 exit)
 {
-	return exit < EXIT_EXC0 || exit == EXIT_INVLPG || exit == EXIT_INVLPGA || exit == EXIT_SWINT || exit == EXIT_CR0_SEL_WRITE;
+	return exit < EXIT_EXC0 || exit == EXIT_INVLPG || exit == EXIT_INVLPGA || exit == EXIT_SWINT ||
+	       exit == EXIT_CR0_SEL_WRITE;
 }
 
 /* The bytes at CS:RIP of an intercepted data access's instruction, as many as can be fetched. */
@@ -428,7 +431,8 @@ static void guest_save(struct x86_cpu *cpu, struct vmcb *v)
 	v->c.event_inj &= ~EVI_VALID;
 }
 
-/* APM vol. 2 15.6: the reloaded state is checked as VMRUN checks the guest's; what is wrong there shuts the processor down. */
+/* APM vol. 2 15.6: the reloaded state is checked as VMRUN checks the guest's; what is wrong there shuts the processor
+ * down. */
 static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 {
 	struct x86_state *st = &cpu->st;
@@ -452,10 +456,11 @@ static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 
 static noinline void trace_exit(struct x86_cpu *cpu, u32 exit, const struct vmcb *v)
 {
-	log_trace(cpu->vm->log, TRACE_VMEXIT, "#VMEXIT %s code %#llx info %#llx %#llx intinfo %#llx rip %#llx next %#llx",
-		  x86_exit_rows[exit].name, (unsigned long long)v->c.exit_code, (unsigned long long)v->c.exit_info1,
-		  (unsigned long long)v->c.exit_info2, (unsigned long long)v->c.exit_int_info, (unsigned long long)v->s.rip,
-		  (unsigned long long)v->c.next_rip);
+	log_trace(cpu->vm->log, TRACE_VMEXIT,
+		  "#VMEXIT %s code %#llx info %#llx %#llx intinfo %#llx rip %#llx next %#llx", x86_exit_rows[exit].name,
+		  (unsigned long long)v->c.exit_code, (unsigned long long)v->c.exit_info1,
+		  (unsigned long long)v->c.exit_info2, (unsigned long long)v->c.exit_int_info,
+		  (unsigned long long)v->s.rip, (unsigned long long)v->c.next_rip);
 }
 
 void svm_vmexit(struct x86_cpu *cpu, u64 next_rip)

@@ -1,6 +1,6 @@
 /*
- * The /dev/kvm engine with a guest of a few instructions: port and memory-mapped I/O, coalesced and string writes, interrupts by wire and by
- * message, state in and out, how a run ends. Skipped where KVM runs no guests.
+ * The /dev/kvm engine with a guest of a few instructions: port and memory-mapped I/O, coalesced and string writes,
+ * interrupts by wire and by message, state in and out, how a run ends. Skipped where KVM runs no guests.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,37 +16,36 @@
 #include "kvm/kvm.h"
 
 #define RAM_SIZE (8ull << 20)
-#define CODE 0x1000
-#define DATA 0x3000
-#define STACK 0x8000
-#define TABLES 0x10000
-#define IDT 0x20000
-#define MMIO 0xd0000000ull
+#define CODE	 0x1000
+#define DATA	 0x3000
+#define STACK	 0x8000
+#define TABLES	 0x10000
+#define IDT	 0x20000
+#define MMIO	 0xd0000000ull
 
 /* Position-independent 64-bit code. */
-#define GUEST(name, body)                                                                          \
-	extern const u8 name##_start[], name##_end[];                                              \
+#define GUEST(name, body)                                                                                              \
+	extern const u8 name##_start[], name##_end[];                                                                  \
 	asm(".pushsection .rodata\n" #name "_start:\n" body "\n" #name "_end:\n.popsection");
 
-GUEST(guest_io,
-      "mov $0x3f8, %dx\n mov $'A', %al\n outb %al, %dx\n mov $'B', %al\n outb %al, %dx\n"
-      "mov $0x500, %dx\n inl %dx, %eax\n mov %eax, 0x3000\n"
-      "mov $0x3100, %esi\n mov $5, %ecx\n mov $0x501, %dx\n cld\n rep outsb\n"
-      "mov $0xd0000000, %edi\n movl $0x12345678, 8(%rdi)\n movq 16(%rdi), %rax\n mov %rax, 0x3008\n"
-      "mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
+GUEST(guest_io, "mov $0x3f8, %dx\n mov $'A', %al\n outb %al, %dx\n mov $'B', %al\n outb %al, %dx\n"
+		"mov $0x500, %dx\n inl %dx, %eax\n mov %eax, 0x3000\n"
+		"mov $0x3100, %esi\n mov $5, %ecx\n mov $0x501, %dx\n cld\n rep outsb\n"
+		"mov $0xd0000000, %edi\n movl $0x12345678, 8(%rdi)\n movq 16(%rdi), %rax\n mov %rax, 0x3008\n"
+		"mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
 GUEST(guest_spin, "1: incq 0x3000\n jmp 1b")
 GUEST(guest_triple, "ud2")
 /* x2APIC on, software enable, 8259s remapped to 30h and all but IRQ 5 masked; then two interrupts are awaited. */
-GUEST(guest_irq,
-      "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, %edx\n wrmsr\n"
-      "mov $0x835, %ecx\n mov $0x700, %eax\n wrmsr\n"
-      "mov $0x11, %al\n out %al, $0x20\n mov $0x30, %al\n out %al, $0x21\n mov $4, %al\n out %al, $0x21\n"
-      "mov $1, %al\n out %al, $0x21\n mov $0xdf, %al\n out %al, $0x21\n"
-      "sti\n mov $0x600, %dx\n outb %al, %dx\n 1: hlt\n jmp 1b")
+GUEST(guest_irq, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, "
+		 "%edx\n wrmsr\n"
+		 "mov $0x835, %ecx\n mov $0x700, %eax\n wrmsr\n"
+		 "mov $0x11, %al\n out %al, $0x20\n mov $0x30, %al\n out %al, $0x21\n mov $4, %al\n out %al, $0x21\n"
+		 "mov $1, %al\n out %al, $0x21\n mov $0xdf, %al\n out %al, $0x21\n"
+		 "sti\n mov $0x600, %dx\n outb %al, %dx\n 1: hlt\n jmp 1b")
 /* The handler of every vector: counts at [DATA], stops the machine at the second interrupt. */
 GUEST(guest_handler, "incl 0x3000\n cmpl $2, 0x3000\n jne 1f\n mov $0xf4, %dx\n outb %al, %dx\n"
-      "1: mov $0x20, %al\n out %al, $0x20\n mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n"
-      "mov $0x600, %dx\n outb %al, %dx\n iretq")
+		     "1: mov $0x20, %al\n out %al, $0x20\n mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n"
+		     "mov $0x600, %dx\n outb %al, %dx\n iretq")
 
 struct world {
 	struct vm vm;
@@ -105,8 +104,9 @@ static void ask_write(void *dev, u64 offset, unsigned size, u64 value)
 	}
 }
 
-static const struct bus_ops serial_ops = {none_read, serial_write}, port_ops = {port_read, port_write}, mmio_ops = {mmio_read, mmio_write},
-			    stop_ops = {none_read, stop_write}, ask_ops = {none_read, ask_write};
+static const struct bus_ops serial_ops = {none_read, serial_write}, port_ops = {port_read, port_write},
+			    mmio_ops = {mmio_read, mmio_write}, stop_ops = {none_read, stop_write},
+			    ask_ops = {none_read, ask_write};
 
 static u8 *at(struct world *w, u64 pa) { return ram_host(&w->vm.ram, pa, 8); }
 static void put64(struct world *w, u64 pa, u64 v) { memcpy(at(w, pa), &v, 8); }
@@ -122,7 +122,8 @@ static void tables_make(struct world *w)
 	for (u64 i = 0; i < 2048; i++)
 		put64(w, TABLES + 0x2000 + 8 * i, i << 21 | 0x87);
 	for (u64 i = 32; i < 256; i++) {
-		put64(w, IDT + 16 * i, (handler & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (handler >> 16 & 0xffff) << 48);
+		put64(w, IDT + 16 * i,
+		      (handler & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (handler >> 16 & 0xffff) << 48);
 		put64(w, IDT + 16 * i + 8, 0);
 	}
 	put64(w, 0x2010, 0x00af9b000000ffff); /* GDT at 2000h: 10h is CS */
@@ -225,8 +226,8 @@ static void io(void **state)
 	assert_int_equal(v, 0x1122334455667710);
 	assert_int_equal(w->mmio_offset, 8);
 	assert_int_equal(w->mmio_value, 0x12345678);
-	print_message("exits to user space %llu, by KVM's count %llu\n", (unsigned long long)w->v->ops->counters(w->v)->exits,
-		      (unsigned long long)kvm_exits(w->kvm));
+	print_message("exits to user space %llu, by KVM's count %llu\n",
+		      (unsigned long long)w->v->ops->counters(w->v)->exits, (unsigned long long)kvm_exits(w->kvm));
 	world_free(w);
 }
 

@@ -9,10 +9,7 @@
 
 #include "arch/x86/vmrun_rules.h"
 
-static void layout_tiles(void **state)
-{
-	assert_null(desc_check(&vmcb_desc));
-}
+static void layout_tiles(void **state) { assert_null(desc_check(&vmcb_desc)); }
 
 static const struct vmrun_env env = {
 	.cr4_valid = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_PSE,
@@ -42,7 +39,7 @@ static void good(struct vmcb *b)
 	b->s.dr7 = DR7_FIXED;
 }
 
-#define BREAK(rule, change)                                    \
+#define BREAK(rule, change)                                                                                            \
 	static void break_##rule(struct vmcb *b, struct vmrun_env *e) { change; }
 BREAK(INTERCEPT, b->c.intercept4 = 0)
 BREAK(ASID, b->c.asid = 0)
