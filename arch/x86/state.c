@@ -66,6 +66,7 @@ static const struct desc_field msr_rows[] = {
 	DESC_INT(struct x86_msrs, syscfg),
 	DESC_INT(struct x86_msrs, ls_cfg),
 	DESC_INT(struct x86_msrs, de_cfg),
+	DESC_INT(struct x86_msrs, nb_cfg),
 	DESC_INT(struct x86_msrs, patch_level),
 	DESC_INT(struct x86_msrs, tsc_ratio),
 	DESC_ARR(struct x86_msrs, osvw),

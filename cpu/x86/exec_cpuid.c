@@ -1,0 +1,32 @@
+/* CPUID: the model's answer (arch/x86/cpuid.c), with what depends on this processor's registers. */
+#include "arch/x86/model.h"
+#include "cpu/x86/int.h"
+
+HANDLER(op_cpuid)
+{
+	struct x86_state *st = &cpu->st;
+	u32 leaf = (u32)st->gpr[RAX], subleaf = (u32)st->gpr[RCX], out[4];
+	const struct x86_cpuid_env env = {
+		.apic_id = cpu->vcpu.index,
+		.vcpus = cpu->vm->nvcpus,
+		.cr4 = st->cr4,
+		.xcr0 = st->xcr0,
+		.xss = st->msr.xss,
+	};
+
+	x86_cpuid(cpu->model, leaf, subleaf, &env, out);
+	if (trace_on(cpu->topics, TRACE_CPUID))
+		log_trace(cpu->vm->log, TRACE_CPUID, "cpuid %08x/%x: %08x %08x %08x %08x", leaf, subleaf, out[0],
+			  out[1], out[2], out[3]);
+	st->gpr[RAX] = out[0];
+	st->gpr[RBX] = out[1];
+	st->gpr[RCX] = out[2];
+	st->gpr[RDX] = out[3];
+	NEXT(cpu, in);
+}
+
+bool bind_cpuid(struct bind *b)
+{
+	b->in->fn = op_cpuid;
+	return true;
+}

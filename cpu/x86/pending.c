@@ -1,0 +1,139 @@
+/*
+ * Events from outside, looked at between blocks: INIT, start-up IPI, debug traps, NMI, interrupts, virtual interrupts.
+ * SDM vol. 3 6.9 "Priority Among Simultaneous Exceptions and Interrupts"; APM vol. 2 8.5 "Priorities", 15.13 "Interrupt
+ * Intercepts", 15.21 "Interrupt and Local APIC Support".
+ *
+ * c.att_mask (update.c) holds what IF, GIF, shadows and NMI blocking let through, so that a bit seen here is an event
+ * that may be taken now. A bit is cleared before its source is asked, and set again while the source has more: an
+ * assertion in between is never lost.
+ */
+#include "arch/x86/model.h"
+#include "cpu/x86/svm.h"
+
+/* Delivers an event that is no instruction's own: st.rip is the RIP to return to. */
+static void event_deliver(struct x86_cpu *cpu, const struct x86_event *ev)
+{
+	cpu->c.event = *ev;
+	x86_deliver(cpu);
+}
+
+static void attention_clear(struct x86_cpu *cpu, u32 bit) { atomic_fetch_and(&cpu->c.attention, ~bit); }
+static void attention_raise(struct x86_cpu *cpu, u32 bit) { atomic_fetch_or(&cpu->c.attention, bit); }
+
+/* Leaves the guest if it is to be left for this event; the event itself stays pending. */
+static bool exit_instead(struct x86_cpu *cpu, enum x86_exit exit)
+{
+	if (!x86_exit_wanted(cpu, exit))
+		return false;
+	x86_exit(cpu, exit, 0, 0);
+	svm_vmexit(cpu, 0);
+	return true;
+}
+
+/* SDM vol. 3 8.4.1 "BSP and AP Processors", 9.1.1: the bootstrap processor starts at the reset vector, the others wait
+ * for a SIPI. */
+static void take_init(struct x86_cpu *cpu)
+{
+	if (exit_instead(cpu, EXIT_INIT))
+		return;
+	attention_clear(cpu, ATT_INIT | ATT_SIPI);
+	x86_reset(&cpu->st, cpu->model->vendor, cpu->model->signature, true);
+	if (cpu->vcpu.index != 0)
+		cpu->st.activity = ACT_WAIT_SIPI;
+	x86_drop_cache(cpu);
+}
+
+static void take_sipi(struct x86_cpu *cpu)
+{
+	attention_clear(cpu, ATT_SIPI);
+	cpu->st.seg[CS].sel = (u16)(cpu->sipi_vector << 8);
+	cpu->st.seg[CS].base = (u64)cpu->sipi_vector << 12;
+	cpu->st.rip = 0;
+	cpu->st.activity = ACT_RUNNING;
+	x86_update_all(cpu);
+}
+
+static void take_debug_trap(struct x86_cpu *cpu)
+{
+	struct x86_event ev = {.kind = EV_TRAP, .vector = EXC_DB, .db = cpu->st.pending_db};
+
+	cpu->st.pending_db = 0;
+	event_deliver(cpu, &ev);
+}
+
+static void take_nmi(struct x86_cpu *cpu)
+{
+	struct x86_event ev = {.kind = EV_NMI, .vector = EXC_NMI};
+
+	if (exit_instead(cpu, EXIT_NMI))
+		return;
+	attention_clear(cpu, ATT_NMI);
+	cpu->st.nmi_pending = 0;
+	cpu->st.nmi_blocked = 1;
+	cpu->st.activity = ACT_RUNNING;
+	event_deliver(cpu, &ev);
+}
+
+static bool take_intr(struct x86_cpu *cpu)
+{
+	struct x86_event ev = {.kind = EV_EXT_INT};
+	int vector;
+
+	attention_clear(cpu, ATT_INTR);
+	if (!cpu->apic_ops || cpu->apic_ops->highest(cpu->apic) < 0)
+		return false;
+	attention_raise(cpu, ATT_INTR);
+	if (exit_instead(cpu, EXIT_INTR))
+		return true;
+	vector = cpu->apic_ops->ack(cpu->apic);
+	if (vector < 0)
+		return false;
+	ev.vector = (u8)vector;
+	cpu->n.irqs++;
+	cpu->st.activity = ACT_RUNNING;
+	event_deliver(cpu, &ev);
+	return true;
+}
+
+static bool take_virtual_intr(struct x86_cpu *cpu)
+{
+	struct x86_event ev = {.kind = EV_EXT_INT};
+	int vector = svm_virtual_intr(cpu);
+
+	if (vector < 0) {
+		attention_clear(cpu, ATT_VINTR); /* raised again by VMRUN and by MOV to CR8 */
+		return false;
+	}
+	if (exit_instead(cpu, EXIT_VINTR))
+		return true;
+	svm_virtual_intr_taken(cpu);
+	ev.vector = (u8)vector;
+	cpu->st.activity = ACT_RUNNING;
+	event_deliver(cpu, &ev);
+	return true;
+}
+
+bool x86_events(struct x86_cpu *cpu)
+{
+	u32 att = atomic_load(&cpu->c.attention) & cpu->c.att_mask;
+
+	if (att & ATT_INIT) {
+		take_init(cpu);
+		return true;
+	}
+	if (att & ATT_SIPI) {
+		take_sipi(cpu);
+		return true;
+	}
+	if (cpu->st.pending_db && !(cpu->st.shadow & SHADOW_MOVSS) && cpu->st.activity == ACT_RUNNING) {
+		take_debug_trap(cpu);
+		return true;
+	}
+	if (att & ATT_NMI) {
+		take_nmi(cpu);
+		return true;
+	}
+	if ((att & ATT_INTR) && take_intr(cpu))
+		return true;
+	return (att & ATT_VINTR) && take_virtual_intr(cpu);
+}

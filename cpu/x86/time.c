@@ -1,0 +1,93 @@
+/*
+ * The time stamp counter and the KVM-compatible clock (CPUID leaf 4000_0100h).
+ * SDM vol. 3 17.17 "Time-Stamp Counter"; the Linux documentation's virt/kvm/x86/msr.rst "KVM-specific MSRs" for the two
+ * structures.
+ *
+ * The guest's counter is the host's plus st.tsc_offset, plus the offset of a guest of the guest. The clock's system
+ * time is defined as the host's counter in nanoseconds, so every vCPU publishes the very same line (time 0 at the
+ * counter's zero) and the clocks of two vCPUs cannot drift apart: this is what the flag TSC_STABLE promises.
+ */
+#include <x86intrin.h>
+
+#include "cpu/x86/mem.h"
+#include "cpu/x86/msr.h"
+
+#define KVM_CLOCK_ENABLE   BIT(0)
+#define PVCLOCK_TSC_STABLE 1u
+
+struct pvclock_time {
+	u32 version; /* odd while it is being changed */
+	u32 pad0;
+	u64 tsc_timestamp;
+	u64 system_time; /* nanoseconds at tsc_timestamp */
+	u32 tsc_to_system_mul;
+	s8 tsc_shift;
+	u8 flags;
+	u8 pad[2];
+};
+_Static_assert(sizeof(struct pvclock_time) == 32, "guest ABI");
+
+struct pvclock_wall {
+	u32 version, sec, nsec;
+};
+
+u64 x86_tsc(const struct x86_cpu *cpu) { return __rdtsc() + cpu->st.tsc_offset + cpu->c.guest_tsc_offset; }
+
+void tsc_move(struct x86_cpu *cpu, u64 delta)
+{
+	__atomic_store_n(&cpu->st.tsc_offset, cpu->st.tsc_offset + delta, __ATOMIC_RELAXED);
+	kvm_clock_publish(cpu);
+}
+
+/* ns = (ticks << shift or >> -shift) * mul / 2^32, with mul's top bit set. */
+static void scale_make(u64 hz, u32 *mul, s8 *shift)
+{
+	*shift = 0;
+	hz = MAX(hz, 1000000);
+	while (mul_div(NS_PER_SEC, BIT(32 - *shift), hz) >> 32)
+		(*shift)++;
+	while (!(mul_div(NS_PER_SEC, BIT(32 - *shift), hz) >> 31))
+		(*shift)--;
+	*mul = (u32)mul_div(NS_PER_SEC, BIT(32 - *shift), hz);
+}
+
+static u64 scale(u64 ticks, u32 mul, s8 shift)
+{
+	ticks = shift < 0 ? ticks >> -shift : ticks << shift;
+	return (u64)((u128)ticks * mul >> 32);
+}
+
+void kvm_clock_publish(struct x86_cpu *cpu)
+{
+	u64 msr = cpu->st.msr.kvm_system_time, pa = msr & ~KVM_CLOCK_ENABLE;
+	struct pvclock_time t = {.tsc_timestamp = cpu->st.tsc_offset, .flags = PVCLOCK_TSC_STABLE};
+	u32 version;
+
+	if (!(msr & KVM_CLOCK_ENABLE))
+		return;
+	scale_make(cpu->tsc_hz, &t.tsc_to_system_mul, &t.tsc_shift);
+	phys_read(cpu, pa, &version, sizeof(version));
+	t.version = (version | 1) + 2;
+	phys_write(cpu, pa, &t.version, sizeof(t.version));
+	phys_write(cpu, pa + 4, &t.pad0, sizeof(t) - 4);
+	t.version++;
+	phys_write(cpu, pa, &t.version, sizeof(t.version));
+}
+
+/* The wall clock's reading when the system time was 0. */
+void kvm_wall_clock_publish(struct x86_cpu *cpu, u64 pa)
+{
+	struct pvclock_wall w;
+	u64 then;
+	u32 mul, version;
+	s8 shift;
+
+	scale_make(cpu->tsc_hz, &mul, &shift);
+	then = cpu->vm->clock->wall(cpu->vm->clock) - scale(__rdtsc(), mul, shift);
+	phys_read(cpu, pa, &version, sizeof(version));
+	w = (struct pvclock_wall){
+		.version = (version | 1) + 2, .sec = (u32)(then / NS_PER_SEC), .nsec = (u32)(then % NS_PER_SEC)};
+	phys_write(cpu, pa, &w, sizeof(w));
+	w.version++;
+	phys_write(cpu, pa, &w.version, sizeof(w.version));
+}
