@@ -50,6 +50,10 @@ static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct i
 	u8 old[64];
 
 	stub_fold_mxcsr(cpu);
+	if (in->cc & VEC_QUIET) {
+		run_with_mxcsr(cpu, in, mem, control);
+		return OUT_NEXT;
+	}
 	if (!unmasked) {
 		cpu->st.fpu.mxcsr |= run_with_mxcsr(cpu, in, mem, control);
 		return OUT_NEXT;
@@ -76,20 +80,6 @@ static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct i
 	cpu->st.oszapc = oszapc;
 	cpu->st.fpu.mxcsr |= flags;
 	return x86_fault(cpu, cpu->st.cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
-}
-
-/* Embedded rounding or {sae}: exceptions are neither raised nor recorded; FTZ, DAZ and, with {sae} alone, RC still count. */
-static always_inline enum outcome must_check vec_run_sae(struct x86_cpu *cpu, const struct insn *in)
-{
-	u32 control = cpu->st.fpu.mxcsr & ~(MXCSR_FLAGS | MXCSR_MASKS);
-
-	if (likely(!control)) {
-		stub_call(cpu, in, NULL);
-	} else {
-		stub_fold_mxcsr(cpu);
-		run_with_mxcsr(cpu, in, NULL, control | MXCSR_MASKS);
-	}
-	return OUT_NEXT;
 }
 
 static always_inline enum outcome must_check vec_run(struct x86_cpu *cpu, const struct insn *in, void *mem, bool fp)
@@ -143,7 +133,6 @@ static always_inline enum outcome must_check vec_store_body(struct x86_cpu *cpu,
 
 VEC_HANDLER(vec_reg, vec_run(cpu, in, NULL, false))
 VEC_HANDLER(vec_reg_fp, vec_run(cpu, in, NULL, true))
-VEC_HANDLER(vec_reg_sae, vec_run_sae(cpu, in))
 VEC_HANDLER(vec_load, vec_load_body(cpu, in, false, false))
 VEC_HANDLER(vec_load_aligned, vec_load_body(cpu, in, false, true))
 VEC_HANDLER(vec_load_fp, vec_load_body(cpu, in, true, false))
@@ -252,8 +241,15 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
 	case ZYDIS_MNEMONIC_CVTPS2PI:
 	case ZYDIS_MNEMONIC_CVTTPS2PI:
 	case ZYDIS_MNEMONIC_CVTPD2PI:
-	case ZYDIS_MNEMONIC_CVTTPD2PI:
-	/* Never report, but DAZ and FTZ change the result. */
+	case ZYDIS_MNEMONIC_CVTTPD2PI: return true;
+	default: return false;
+	}
+}
+
+/* Embedded rounding and {sae} suppress exceptions; approximations and classification know none, but DAZ and FTZ change their results. */
+static bool is_quiet(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->mnemonic) {
 	case ZYDIS_MNEMONIC_VRCP14PD:
 	case ZYDIS_MNEMONIC_VRCP14PS:
 	case ZYDIS_MNEMONIC_VRCP14SD:
@@ -266,7 +262,7 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
 	case ZYDIS_MNEMONIC_VFPCLASSPS:
 	case ZYDIS_MNEMONIC_VFPCLASSSD:
 	case ZYDIS_MNEMONIC_VFPCLASSSS: return true;
-	default: return false;
+	default: return zi->avx.has_sae;
 	}
 }
 
@@ -332,7 +328,12 @@ static bool suppresses_faults(const ZydisDecodedInstruction *zi)
 	case ZYDIS_EXCEPTION_CLASS_E11NF: return false;
 	default: break;
 	}
-	return zi->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEQB && zi->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB; /* E4NF too */
+	switch (zi->mnemonic) { /* E4NF by the manual or by silicon, where the decoder says E4 */
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16: return false;
+	default: return true;
+	}
 }
 
 static bool packs(ZydisMnemonic m)
@@ -456,15 +457,12 @@ static void bind_destination(struct bind *b)
 	}
 }
 
-static insn_fn *vec_handler(const struct bind *b)
+static insn_fn *vec_handler(const struct insn *in)
 {
-	const struct insn *in = b->in;
 	bool fp = in->aux & VEC_FP, align = in->aux & VEC_ALIGN;
 
-	if ((in->aux & FPU_MMX) || in->cc || (fp && in->aux & VEC_STORE))
+	if ((in->aux & FPU_MMX) || (in->cc & ~VEC_QUIET) || (fp && in->aux & VEC_STORE))
 		return vec_general;
-	if (b->zi->avx.has_sae)
-		return vec_reg_sae;
 	if (!(in->flags & IN_MEM))
 		return fp ? vec_reg_fp : vec_reg;
 	if (in->aux & VEC_STORE)
@@ -507,10 +505,14 @@ bool bind_vector(struct bind *b)
 		else if (needs_alignment(b->zi, in->msize))
 			in->aux |= VEC_ALIGN;
 	}
-	if (uses_mxcsr(b->zi))
+	if (is_quiet(b->zi)) {
 		in->aux |= VEC_FP;
+		in->cc |= VEC_QUIET;
+	} else if (uses_mxcsr(b->zi)) {
+		in->aux |= VEC_FP;
+	}
 	bind_destination(b);
 	in->stub = stub_find(b, &full);
-	in->fn = in->stub ? vec_handler(b) : stub_retry;
+	in->fn = in->stub ? vec_handler(in) : stub_retry;
 	return in->stub || full;
 }

@@ -13,7 +13,8 @@
 #define VEC_STORE 64u /* the memory operand is written */
 #define VEC_ALIGN 128u /* the memory operand must be aligned to its size: else #GP(0) */
 
-#define VEC_MASK_SHIFT 7u /* low bits of cc: log2 of the element size */
+#define VEC_MASK_SHIFT 3u /* low bits of cc: log2 of the element size */
+#define VEC_QUIET 4u      /* heeds MXCSR's control bits, never raises or records an exception */
 #define VEC_MASK_EACH 8u  /* bit i guards element i */
 #define VEC_MASK_ANY 16u  /* any bit asks for the whole operand (broadcasts) */
 #define VEC_MASK_PACK 32u /* as many elements, from the first, as there are bits (compress and expand) */
