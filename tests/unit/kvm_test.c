@@ -35,6 +35,9 @@ GUEST(guest_io, "mov $0x3f8, %dx\n mov $'A', %al\n outb %al, %dx\n mov $'B', %al
 		"mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
 GUEST(guest_spin, "1: incq 0x3000\n jmp 1b")
 GUEST(guest_triple, "ud2")
+GUEST(guest_cpuid,
+      "mov $1, %eax\n cpuid\n mov %ecx, 0x3000\n mov %eax, 0x3010\n mov $0x40000000, %eax\n cpuid\n mov %ebx, 0x3008\n"
+      "mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
 /* x2APIC on, software enable, 8259s remapped to 30h and all but IRQ 5 masked; then two interrupts are awaited. */
 GUEST(guest_irq, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, "
 		 "%edx\n wrmsr\n"
@@ -151,7 +154,7 @@ static void state_make(struct x86_state *st, const struct x86_state *now)
 	st->msr.efer = EFER_LME | EFER_LMA;
 }
 
-static struct world *world_new(const u8 *start, const u8 *end)
+static struct world *world_new_model(const u8 *start, const u8 *end, const struct x86_model *model)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct x86_state now, st;
@@ -160,7 +163,7 @@ static struct world *world_new(const u8 *start, const u8 *end)
 	assert_int_equal(vm_init(&w->vm, log_new(stderr, ""), clock_host(), e), 0);
 	assert_int_equal(ram_add(&w->vm.ram, 0, RAM_SIZE, false, e), 0);
 	w->vm.nvcpus = 1;
-	if (kvm_vm_new(&w->vm, &w->kvm, e) || kvm_vcpu_new(w->kvm, 0, NULL, &w->v, e))
+	if (kvm_vm_new(&w->vm, &w->kvm, e) || kvm_vcpu_new(w->kvm, 0, model, &w->v, e))
 		fail_msg("%s", e->text);
 	w->vm.vcpu[0] = w->v;
 	bus_add(&w->vm.ports, 0x3f8, 8, &serial_ops, w, "serial", e);
@@ -178,6 +181,8 @@ static struct world *world_new(const u8 *start, const u8 *end)
 		fail_msg("%s", e->text);
 	return w;
 }
+
+static struct world *world_new(const u8 *start, const u8 *end) { return world_new_model(start, end, NULL); }
 
 static void world_free(struct world *w)
 {
@@ -260,6 +265,32 @@ static void kick(void **state)
 	world_free(w);
 }
 
+/* A model narrows what KVM supports; KVM's own leaves stay. */
+static void model_narrows(void **state)
+{
+	struct x86_model model;
+	struct world *w;
+	struct err e;
+	u64 v;
+
+	need_kvm();
+	assert_int_equal(x86_model_parse("EPYC,aes=off", &model, &e), 0);
+	model.signature ^= 5; /* a stepping that no processor here has */
+	w = world_new_model(guest_cpuid_start, guest_cpuid_end, &model);
+	assert_int_equal(run(w), RUN_STOPPED);
+	memcpy(&v, at(w, DATA + 16), 8);
+	if ((u32)v != model.signature) { /* guests without VMX or SVM beneath may run CPUID themselves */
+		print_message("this KVM leaves CPUID to the processor\n");
+		world_free(w);
+		skip();
+	}
+	memcpy(&v, at(w, DATA), 8);
+	assert_int_equal(v & BIT(25), 0);	/* AES */
+	assert_int_equal(v & BIT(31), BIT(31)); /* a hypervisor */
+	assert_memory_equal(at(w, DATA + 8), "KVMK", 4);
+	world_free(w);
+}
+
 static void triple_fault(void **state)
 {
 	struct world *w;
@@ -338,11 +369,8 @@ static void state_round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(io),
-		cmocka_unit_test(kick),
-		cmocka_unit_test(triple_fault),
-		cmocka_unit_test(interrupts),
-		cmocka_unit_test(state_round_trip),
+		cmocka_unit_test(io),		cmocka_unit_test(kick),	      cmocka_unit_test(model_narrows),
+		cmocka_unit_test(triple_fault), cmocka_unit_test(interrupts), cmocka_unit_test(state_round_trip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
