@@ -278,6 +278,7 @@ static void mmio_write(void *dev, u64 offset, unsigned size, u64 value)
 		lapic_error(l, ESR_ILLEGAL_REGISTER);
 }
 
+/* IA32_APIC_BASE changes only on the processor's own thread, which is also who asks here: no lock needed. */
 static bool mmio_mine(const struct lapic *l, u64 gpa, unsigned size)
 {
 	u64 offset = gpa - (l->s.base & ~0xfffull);
@@ -288,27 +289,25 @@ static bool mmio_mine(const struct lapic *l, u64 gpa, unsigned size)
 static bool op_mmio_read(void *apic, u64 gpa, unsigned size, u64 *value)
 {
 	struct lapic *l = apic;
-	bool mine;
 
+	if (!mmio_mine(l, gpa, size))
+		return false;
 	vm_lock(l->bus->vm);
-	mine = mmio_mine(l, gpa, size);
-	if (mine)
-		*value = mmio_read(l, gpa & 0xfff, size);
+	*value = mmio_read(l, gpa & 0xfff, size);
 	vm_unlock(l->bus->vm);
-	return mine;
+	return true;
 }
 
 static bool op_mmio_write(void *apic, u64 gpa, unsigned size, u64 value)
 {
 	struct lapic *l = apic;
-	bool mine;
 
+	if (!mmio_mine(l, gpa, size))
+		return false;
 	vm_lock(l->bus->vm);
-	mine = mmio_mine(l, gpa, size);
-	if (mine)
-		mmio_write(l, gpa & 0xfff, size, value);
+	mmio_write(l, gpa & 0xfff, size, value);
 	vm_unlock(l->bus->vm);
-	return mine;
+	return true;
 }
 
 const struct apic_ops lapic_ops = {
