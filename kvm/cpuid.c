@@ -96,6 +96,10 @@ static void personalize(struct kvm_cpuid_entry2 *e, u32 id, u32 vcpus)
 		e->ebx = e->index == 0 ? 1 : e->index == 1 ? vcpus : 0;
 		e->ecx = e->index == 0 ? 0x100 : e->index == 1 ? 0x201 : e->index;
 		break;
+	case 0x80000007:
+		/* Invariant TSC: AMD's guests then look for HWCR.TscFreqSel, which many KVMs cannot give. */
+		e->edx &= ~(u32)BIT(8);
+		break;
 	case 0x80000008: e->ecx = vcpus > 1 ? shift << 12 | (vcpus - 1) : 0; break;
 	case 0x8000001e:
 		e->eax = id;
