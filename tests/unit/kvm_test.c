@@ -35,9 +35,8 @@ GUEST(guest_io, "mov $0x3f8, %dx\n mov $'A', %al\n outb %al, %dx\n mov $'B', %al
 		"mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
 GUEST(guest_spin, "1: incq 0x3000\n jmp 1b")
 GUEST(guest_triple, "ud2")
-GUEST(guest_cpuid,
-      "mov $1, %eax\n cpuid\n mov %ecx, 0x3000\n mov %eax, 0x3010\n mov $0x40000000, %eax\n cpuid\n mov %ebx, 0x3008\n"
-      "mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
+GUEST(guest_cpuid, "mov $1, %eax\n cpuid\n mov %ecx, 0x3000\n mov $0x40000000, %eax\n cpuid\n mov %ebx, 0x3008\n"
+		   "mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
 /* x2APIC on, software enable, 8259s remapped to 30h and all but IRQ 5 masked; then two interrupts are awaited. */
 GUEST(guest_irq, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, "
 		 "%edx\n wrmsr\n"
@@ -270,20 +269,17 @@ static void model_narrows(void **state)
 {
 	struct x86_model model;
 	struct world *w;
+	struct kvm_probe p;
 	struct err e;
 	u64 v;
 
 	need_kvm();
+	kvm_probe(&p);
+	if (!p.nested) /* a KVM without VMX or SVM beneath it may show guests more than it was told */
+		skip();
 	assert_int_equal(x86_model_parse("EPYC,aes=off", &model, &e), 0);
-	model.signature ^= 5; /* a stepping that no processor here has */
 	w = world_new_model(guest_cpuid_start, guest_cpuid_end, &model);
 	assert_int_equal(run(w), RUN_STOPPED);
-	memcpy(&v, at(w, DATA + 16), 8);
-	if ((u32)v != model.signature) { /* guests without VMX or SVM beneath may run CPUID themselves */
-		print_message("this KVM leaves CPUID to the processor\n");
-		world_free(w);
-		skip();
-	}
 	memcpy(&v, at(w, DATA), 8);
 	assert_int_equal(v & BIT(25), 0);	/* AES */
 	assert_int_equal(v & BIT(31), BIT(31)); /* a hypervisor */
