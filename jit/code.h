@@ -1,10 +1,11 @@
 /*
  * Memory for generated code, never writable and executable at one address.
  *
- * A region is one memfd mapped twice: a view to write through and a view to run from. Filling the write view needs no system
- * call, and what has been written is at once visible in the other (x86 keeps instruction fetch coherent by physical address; a thread that runs
- * code which another thread wrote must have learnt its address by an acquire load).
- * Space is handed out from front to back and taken back all at once. One writer at a time; the caller locks if it has several.
+ * A region is one memfd mapped twice: a view to write through and a view to run from. Filling the write view needs no
+ * system call, and what has been written is at once visible in the other (x86 keeps instruction fetch coherent by
+ * physical address; a thread that runs code which another thread wrote must have learnt its address by an acquire
+ * load). Space is handed out from front to back and taken back all at once. One writer at a time; the caller locks if
+ * it has several.
  */
 #ifndef JIT_CODE_H
 #define JIT_CODE_H

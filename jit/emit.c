@@ -1,6 +1,6 @@
 /*
- * Encodings: SDM vol. 2 2.1 "Instruction Format for Protected Mode, Real-Address Mode, and Virtual-8086 Mode", 2.2.1 "REX Prefixes",
- * 2.3.5 "The VEX Prefix", 2.7.1 "Instruction Format and EVEX".
+ * Encodings: SDM vol. 2 2.1 "Instruction Format for Protected Mode, Real-Address Mode, and Virtual-8086 Mode", 2.2.1
+ * "REX Prefixes", 2.3.5 "The VEX Prefix", 2.7.1 "Instruction Format and EVEX".
  */
 #include "jit/emit.h"
 
@@ -34,7 +34,8 @@ void emit_bytes(struct emit *e, const void *bytes, unsigned n)
 	e->p += n;
 }
 
-/* ModRM, SIB where the base needs one, displacement. `disp8_ok`: EVEX scales an 8-bit displacement, so it is not used there. */
+/* ModRM, SIB where the base needs one, displacement. `disp8_ok`: EVEX scales an 8-bit displacement, so it is not used
+ * there. */
 static void emit_modrm_mem(struct emit *e, unsigned reg, unsigned base, s32 disp, bool disp8_ok)
 {
 	unsigned mod = disp8_ok && disp == (s8)disp ? 1 : 2;
@@ -66,8 +67,14 @@ void emit_op_mem(struct emit *e, u8 prefix, bool w, unsigned map, u8 opcode, uns
 	emit_modrm_mem(e, reg, base, disp, true);
 }
 
-void emit_load64(struct emit *e, unsigned reg, unsigned base, s32 disp) { emit_op_mem(e, 0, true, 0, 0x8b, reg, base, disp); }
-void emit_store64(struct emit *e, unsigned reg, unsigned base, s32 disp) { emit_op_mem(e, 0, true, 0, 0x89, reg, base, disp); }
+void emit_load64(struct emit *e, unsigned reg, unsigned base, s32 disp)
+{
+	emit_op_mem(e, 0, true, 0, 0x8b, reg, base, disp);
+}
+void emit_store64(struct emit *e, unsigned reg, unsigned base, s32 disp)
+{
+	emit_op_mem(e, 0, true, 0, 0x89, reg, base, disp);
+}
 
 void emit_store16_imm(struct emit *e, unsigned base, s32 disp, u16 imm)
 {
@@ -92,12 +99,24 @@ void emit_mov_reg64(struct emit *e, unsigned dst, unsigned src)
 
 void emit_ret(struct emit *e) { emit_u8(e, 0xc3); }
 
-void emit_mmx_load(struct emit *e, unsigned mm, unsigned base, s32 disp) { emit_op_mem(e, 0, false, 1, 0x6f, mm, base, disp); }
-void emit_mmx_store(struct emit *e, unsigned mm, unsigned base, s32 disp) { emit_op_mem(e, 0, false, 1, 0x7f, mm, base, disp); }
+void emit_mmx_load(struct emit *e, unsigned mm, unsigned base, s32 disp)
+{
+	emit_op_mem(e, 0, false, 1, 0x6f, mm, base, disp);
+}
+void emit_mmx_store(struct emit *e, unsigned mm, unsigned base, s32 disp)
+{
+	emit_op_mem(e, 0, false, 1, 0x7f, mm, base, disp);
+}
 void emit_emms(struct emit *e) { emit_bytes(e, "\x0f\x77", 2); }
 
-void emit_xmm_load(struct emit *e, unsigned xmm, unsigned base, s32 disp) { emit_op_mem(e, 0, false, 1, 0x10, xmm, base, disp); }
-void emit_xmm_store(struct emit *e, unsigned xmm, unsigned base, s32 disp) { emit_op_mem(e, 0, false, 1, 0x11, xmm, base, disp); }
+void emit_xmm_load(struct emit *e, unsigned xmm, unsigned base, s32 disp)
+{
+	emit_op_mem(e, 0, false, 1, 0x10, xmm, base, disp);
+}
+void emit_xmm_store(struct emit *e, unsigned xmm, unsigned base, s32 disp)
+{
+	emit_op_mem(e, 0, false, 1, 0x11, xmm, base, disp);
+}
 
 /* Three-byte VEX, map 0F. pp: 0 none, 1 66, 2 F3, 3 F2. */
 static void emit_vex(struct emit *e, unsigned pp, bool w, bool l, u8 opcode, unsigned reg, unsigned vvvv, unsigned base)

@@ -1,21 +1,23 @@
 /*
- * Instructions whose memory operand is several addresses, or bytes picked by a mask: gathers, scatters, MASKMOVQ and MASKMOVDQU. They
- * are element by element in C, since each element may fault on its own.
+ * Instructions whose memory operand is several addresses, or bytes picked by a mask: gathers, scatters, MASKMOVQ and
+ * MASKMOVDQU. They are element by element in C, since each element may fault on its own.
  *
- * SDM vol. 2 VPGATHERDD and its like, VPSCATTERDD; 2.3.12 "Vector SIB (VSIB) Memory Addressing". A fault leaves what was done before it:
- * elements are taken from the lowest up, the mask bit of each finished one is cleared, and the instruction continues when it is run again.
+ * SDM vol. 2 VPGATHERDD and its like, VPSCATTERDD; 2.3.12 "Vector SIB (VSIB) Memory Addressing". A fault leaves what
+ * was done before it: elements are taken from the lowest up, the mask bit of each finished one is cleared, and the
+ * instruction continues when it is run again.
  */
 #include <string.h>
 
 #include "cpu/x86/vec.h"
 
 /* in->dst: data register, in->src: index register, in->src2: mask, in->opsize: elements, in->cc: */
-#define G_DATA8 1u   /* elements of 8 bytes, else 4 */
-#define G_INDEX8 2u  /* indexes of 8 bytes, else 4 */
-#define G_OPMASK 4u  /* the mask is an opmask, else the sign bits of a vector register */
+#define G_DATA8	  1u /* elements of 8 bytes, else 4 */
+#define G_INDEX8  2u /* indexes of 8 bytes, else 4 */
+#define G_OPMASK  4u /* the mask is an opmask, else the sign bits of a vector register */
 #define G_SCATTER 8u
 
-static enum outcome must_check element_la(struct x86_cpu *cpu, const struct insn *in, unsigned i, unsigned size, unsigned acc, u64 *la)
+static enum outcome must_check element_la(struct x86_cpu *cpu, const struct insn *in, unsigned i, unsigned size,
+					  unsigned acc, u64 *la)
 {
 	const u8 *index = VEC(cpu, in->src);
 	u64 ea;
@@ -151,11 +153,17 @@ bool bind_vector_scatter_gather(struct bind *b)
 	case ZYDIS_MNEMONIC_VPSCATTERDD:
 	case ZYDIS_MNEMONIC_VPSCATTERDQ:
 	case ZYDIS_MNEMONIC_VSCATTERDPS:
-	case ZYDIS_MNEMONIC_VSCATTERDPD: scatter = true; index_size = 4; break;
+	case ZYDIS_MNEMONIC_VSCATTERDPD:
+		scatter = true;
+		index_size = 4;
+		break;
 	case ZYDIS_MNEMONIC_VPSCATTERQD:
 	case ZYDIS_MNEMONIC_VPSCATTERQQ:
 	case ZYDIS_MNEMONIC_VSCATTERQPS:
-	case ZYDIS_MNEMONIC_VSCATTERQPD: scatter = true; index_size = 8; break;
+	case ZYDIS_MNEMONIC_VSCATTERQPD:
+		scatter = true;
+		index_size = 8;
+		break;
 	case ZYDIS_MNEMONIC_VPGATHERDD:
 	case ZYDIS_MNEMONIC_VPGATHERDQ:
 	case ZYDIS_MNEMONIC_VGATHERDPS:

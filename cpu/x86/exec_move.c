@@ -1,6 +1,6 @@
 /*
- * Plain vector moves without a stub: what string functions and compilers emit most. SDM vol. 2 MOVUPS, MOVAPS, MOVDQU, MOVDQA, MOVD,
- * MOVQ, MOVSS, MOVSD and their VEX forms; PXOR and XORPS of a register with itself.
+ * Plain vector moves without a stub: what string functions and compilers emit most. SDM vol. 2 MOVUPS, MOVAPS, MOVDQU,
+ * MOVDQA, MOVD, MOVQ, MOVSS, MOVSD and their VEX forms; PXOR and XORPS of a register with itself.
  *
  * A legacy form leaves what lies above bit 127 as it was; a VEX form clears everything above what it writes.
  */
@@ -8,7 +8,8 @@
 
 #include "cpu/x86/vec.h"
 
-static always_inline enum outcome must_check vec_put(struct x86_cpu *cpu, const struct insn *in, const void *from, unsigned size, bool vex)
+static always_inline enum outcome must_check vec_put(struct x86_cpu *cpu, const struct insn *in, const void *from,
+						     unsigned size, bool vex)
 {
 	u8 *to = VEC(cpu, in->dst), buf[32];
 
@@ -32,7 +33,8 @@ static always_inline enum outcome must_check gpr_put(struct x86_cpu *cpu, const 
 	return OUT_NEXT;
 }
 
-static always_inline enum outcome must_check move_load(struct x86_cpu *cpu, const struct insn *in, unsigned size, bool vex, bool align)
+static always_inline enum outcome must_check move_load(struct x86_cpu *cpu, const struct insn *in, unsigned size,
+						       bool vex, bool align)
 {
 	u8 buf[32];
 	const void *mem;
@@ -55,7 +57,8 @@ static always_inline enum outcome must_check move_load(struct x86_cpu *cpu, cons
 	return vec_put(cpu, in, mem, size, vex);
 }
 
-static always_inline enum outcome must_check move_store(struct x86_cpu *cpu, const struct insn *in, unsigned size, bool align)
+static always_inline enum outcome must_check move_store(struct x86_cpu *cpu, const struct insn *in, unsigned size,
+							bool align)
 {
 	void *mem;
 	u64 la;

@@ -1,11 +1,13 @@
 /*
  * Vector instructions that run through stubs: units enabled, memory operand, exceptions.
  *
- * SDM vol. 2 2.4 "Instruction Exception Specification" (legacy SSE and AVX), 2.8 "Exception Classifications of EVEX-Encoded instructions";
- * vol. 1 11.5 "SSE, SSE2, and SSE3 Exceptions"; APM vol. 1 4.9 "SIMD Floating-Point Exceptions".
+ * SDM vol. 2 2.4 "Instruction Exception Specification" (legacy SSE and AVX), 2.8 "Exception Classifications of
+ * EVEX-Encoded instructions"; vol. 1 11.5 "SSE, SSE2, and SSE3 Exceptions"; APM vol. 1 4.9 "SIMD Floating-Point
+ * Exceptions".
  *
- * Invariants: every access of an instruction has been checked, and an unmasked floating-point exception has been found, before a register or a
- * byte of memory changes. The stub is given the guest's memory itself where the TLB allows the whole operand, else the bounce buffer.
+ * Invariants: every access of an instruction has been checked, and an unmasked floating-point exception has been found,
+ * before a register or a byte of memory changes. The stub is given the guest's memory itself where the TLB allows the
+ * whole operand, else the bounce buffer.
  */
 #include <string.h>
 
@@ -32,15 +34,16 @@ static u32 run_with_mxcsr(struct x86_cpu *cpu, const struct insn *in, void *mem,
 }
 
 /*
- * Any MXCSR that is not the reset one. The instruction runs with all exceptions masked; if an exception turns out to be unmasked, its
- * destination is put back.
+ * Any MXCSR that is not the reset one. The instruction runs with all exceptions masked; if an exception turns out to be
+ * unmasked, its destination is put back.
  *
- * Two facts of unmasked exceptions cannot be read from the masked run's flags. An unmasked underflow is raised by a tiny result that is exact, which
- * masked sets no flag, except with FTZ (SDM vol. 1 4.9.1.5 "Numeric Underflow Exception (#U)", 11.5.2.5): a second run with FTZ tells.
- * And when #I, #D or #Z is unmasked, #O, #U and #P are not looked for (SDM vol. 1 11.5.3 "Handling SIMD Floating-Point Exceptions").
+ * Two facts of unmasked exceptions cannot be read from the masked run's flags. An unmasked underflow is raised by a
+ * tiny result that is exact, which masked sets no flag, except with FTZ (SDM vol. 1 4.9.1.5 "Numeric Underflow
+ * Exception (#U)", 11.5.2.5): a second run with FTZ tells. And when #I, #D or #Z is unmasked, #O, #U and #P are not
+ * looked for (SDM vol. 1 11.5.3 "Handling SIMD Floating-Point Exceptions").
  *
- * LIMIT: beside an unmasked #O or #U, PE is what the masked response makes of it (hardware judges the result of unbounded exponent); and
- * DPPS and DPPD, which are several operations, may report a later one's exception.
+ * LIMIT: beside an unmasked #O or #U, PE is what the masked response makes of it (hardware judges the result of
+ * unbounded exponent); and DPPS and DPPD, which are several operations, may report a later one's exception.
  */
 static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct insn *in, void *mem)
 {
@@ -97,7 +100,8 @@ static always_inline enum outcome must_check vec_align(struct x86_cpu *cpu, cons
 	return OUT_NEXT;
 }
 
-static always_inline enum outcome must_check vec_load_body(struct x86_cpu *cpu, const struct insn *in, bool fp, bool align)
+static always_inline enum outcome must_check vec_load_body(struct x86_cpu *cpu, const struct insn *in, bool fp,
+							   bool align)
 {
 	void *mem;
 	u64 la;
@@ -164,13 +168,15 @@ static u64 vec_mask(const struct x86_cpu *cpu, const struct insn *in)
 enum vec_access { VEC_DO_READ, VEC_DO_PROBE, VEC_DO_WRITE };
 
 /* Reads, checks or writes the elements in `bits`, those that lie side by side in one piece. */
-static enum outcome must_check vec_elements(struct x86_cpu *cpu, const struct insn *in, u64 la, u64 bits, enum vec_access what)
+static enum outcome must_check vec_elements(struct x86_cpu *cpu, const struct insn *in, u64 la, u64 bits,
+					    enum vec_access what)
 {
 	unsigned shift = in->cc & VEC_MASK_SHIFT, acc = insn_acc(in);
 	u8 *buf = cpu->stubs->bounce;
 
 	while (bits) {
-		unsigned first = __builtin_ctzll(bits), n = ~(bits >> first) ? (unsigned)__builtin_ctzll(~(bits >> first)) : 64;
+		unsigned first = __builtin_ctzll(bits),
+			 n = ~(bits >> first) ? (unsigned)__builtin_ctzll(~(bits >> first)) : 64;
 		unsigned off = first << shift, size = n << shift;
 		enum outcome o;
 
@@ -246,7 +252,8 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
 	}
 }
 
-/* Embedded rounding and {sae} suppress exceptions; approximations and classification know none, but DAZ and FTZ change their results. */
+/* Embedded rounding and {sae} suppress exceptions; approximations and classification know none, but DAZ and FTZ change
+ * their results. */
 static bool is_quiet(const ZydisDecodedInstruction *zi)
 {
 	switch (zi->mnemonic) {
@@ -290,7 +297,8 @@ static bool needs_alignment(const ZydisDecodedInstruction *zi, unsigned msize)
 	}
 }
 
-/* AMD does not check the alignment of SHA's operands (as its silicon shows), Intel does: SDM vol. 2 SHA1MSG1, exception class 4. */
+/* AMD does not check the alignment of SHA's operands (as its silicon shows), Intel does: SDM vol. 2 SHA1MSG1, exception
+ * class 4. */
 static bool unaligned_sha(const struct bind *b)
 {
 	return b->zi->meta.isa_ext == ZYDIS_ISA_EXT_SHA && b->cpu->st.vendor == X86_AMD;
@@ -308,7 +316,8 @@ static bool never_offered(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_SET_AVX512_4VNNIW_512:
 	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_128:
 	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_256:
-	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_512: return true; /* the last writes two opmasks, of which the decoder names one */
+	case ZYDIS_ISA_SET_AVX512_VP2INTERSECT_512:
+		return true; /* the last writes two opmasks, of which the decoder names one */
 	default: return false;
 	}
 }
@@ -357,7 +366,8 @@ static bool packs(ZydisMnemonic m)
 
 static bool is_vmaskmov(ZydisMnemonic m)
 {
-	return m == ZYDIS_MNEMONIC_VMASKMOVPS || m == ZYDIS_MNEMONIC_VMASKMOVPD || m == ZYDIS_MNEMONIC_VPMASKMOVD || m == ZYDIS_MNEMONIC_VPMASKMOVQ;
+	return m == ZYDIS_MNEMONIC_VMASKMOVPS || m == ZYDIS_MNEMONIC_VMASKMOVPD || m == ZYDIS_MNEMONIC_VPMASKMOVD ||
+	       m == ZYDIS_MNEMONIC_VPMASKMOVQ;
 }
 
 /* Says in the insn which elements of memory operand `m` a mask guards. */
@@ -396,7 +406,8 @@ static void bind_mask(struct bind *b, unsigned m)
 	} else if (o->element_count == 1 && b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID) {
 		in->cc |= VEC_MASK_EACH; /* scalar */
 		in->src2 = 1;
-	} else if (o->element_count == other->element_count || ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK) {
+	} else if (o->element_count == other->element_count ||
+		   ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK) {
 		in->cc |= b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID ? VEC_MASK_EACH : VEC_MASK_ANY;
 		in->src2 = o->element_count;
 	} else {
@@ -452,8 +463,7 @@ static void bind_destination(struct bind *b)
 		in->dst = CPU_OFF(st.fpu.k[0]) + 8 * n;
 		in->opsize = 8;
 		break;
-	default: /* general register: decode.c has set dst */
-		in->opsize = 8;
+	default: /* general register: decode.c has set dst */ in->opsize = 8;
 	}
 }
 

@@ -1,12 +1,15 @@
 /*
- * x87 instructions. Arithmetic runs on the host's unit through stubs; what only moves control, status and environment is C.
+ * x87 instructions. Arithmetic runs on the host's unit through stubs; what only moves control, status and environment
+ * is C.
  *
- * SDM vol. 1 8.1.8 "x87 FPU Instruction and Data (Operand) Pointers", 8.1.10 "Saving the x87 FPU's State with FSTENV/FNSTENV and
- * FSAVE/FNSAVE", 8.3.12 "Waiting vs. Non-waiting Instructions"; vol. 3 table 2-2 and 23.9 (CR0.NE); APM vol. 2 11.3.
+ * SDM vol. 1 8.1.8 "x87 FPU Instruction and Data (Operand) Pointers", 8.1.10 "Saving the x87 FPU's State with
+ * FSTENV/FNSTENV and FSAVE/FNSAVE", 8.3.12 "Waiting vs. Non-waiting Instructions"; vol. 3 table 2-2 and 23.9 (CR0.NE);
+ * APM vol. 2 11.3.
  *
- * The unit is loaded with the guest's own FCW, so an unmasked exception is found by the hardware: it sets ES, leaves the
- * operands where the manual says, and would report at the next waiting instruction. FNSAVE takes the state out before the host could see one,
- * and the guest's next waiting instruction raises #MF. Instruction and data pointers are the guest's, kept here.
+ * The unit is loaded with the guest's own FCW, so an unmasked exception is found by the hardware: it sets ES, leaves
+ * the operands where the manual says, and would report at the next waiting instruction. FNSAVE takes the state out
+ * before the host could see one, and the guest's next waiting instruction raises #MF. Instruction and data pointers are
+ * the guest's, kept here.
  */
 #include <string.h>
 
@@ -27,22 +30,22 @@ _Static_assert(sizeof(struct x87_image) == 108, "FNSAVE image");
 /* in->aux: FPU_X87 and these. in->src2: FOP. */
 #define X87_STORE 32u
 
-#define RUN(expr)                              \
-	do {                                   \
-		enum outcome run_ = (expr);    \
-		if (unlikely(run_ != OUT_NEXT)) \
-			return run_;           \
+#define RUN(expr)                                                                                                      \
+	do {                                                                                                           \
+		enum outcome run_ = (expr);                                                                            \
+		if (unlikely(run_ != OUT_NEXT))                                                                        \
+			return run_;                                                                                   \
 	} while (0)
 /* Non-waiting instructions look at CR0 only, waiting ones also at a pending exception. */
-#define X87_HANDLER(name, waits, body)                                       \
-	static enum outcome name(struct x86_cpu *cpu, const struct insn *in) \
-	{                                                                    \
-		if (unlikely(cpu->c.fpu_block))                              \
-			TRY(cpu, in, x86_fpu_check_kinds(cpu, FPU_X87));     \
-		if ((waits) && unlikely(x87_pending(&cpu->st.fpu)))          \
-			TRY(cpu, in, x87_raise(cpu));                        \
-		TRY(cpu, in, body);                                          \
-		NEXT(cpu, in);                                               \
+#define X87_HANDLER(name, waits, body)                                                                                 \
+	static enum outcome name(struct x86_cpu *cpu, const struct insn *in)                                           \
+	{                                                                                                              \
+		if (unlikely(cpu->c.fpu_block))                                                                        \
+			TRY(cpu, in, x86_fpu_check_kinds(cpu, FPU_X87));                                               \
+		if ((waits) && unlikely(x87_pending(&cpu->st.fpu)))                                                    \
+			TRY(cpu, in, x87_raise(cpu));                                                                  \
+		TRY(cpu, in, body);                                                                                    \
+		NEXT(cpu, in);                                                                                         \
 	}
 
 enum outcome x87_raise(struct x86_cpu *cpu)
@@ -204,7 +207,8 @@ static enum outcome fldcw_body(struct x86_cpu *cpu, const struct insn *in)
 }
 X87_HANDLER(x87_fldcw, true, fldcw_body(cpu, in))
 
-/* The four layouts of SDM vol. 1 figures 8-9 to 8-12: by operand size, and real (and virtual-8086) or protected mode. Returns the size. */
+/* The four layouts of SDM vol. 1 figures 8-9 to 8-12: by operand size, and real (and virtual-8086) or protected mode.
+ * Returns the size. */
 static unsigned env_put(const struct x86_cpu *cpu, unsigned opsize, void *buf)
 {
 	const struct x86_fpu *f = &cpu->st.fpu;
@@ -226,7 +230,8 @@ static unsigned env_put(const struct x86_cpu *cpu, unsigned opsize, void *buf)
 		memcpy(buf, w, sizeof(w));
 		return sizeof(w);
 	}
-	u32 d[7] = {0xffff0000 | f->fcw, 0xffff0000 | fsw, 0xffff0000 | tags_full(f), ip, f->fcs | fop << 16, dp, 0xffff0000 | f->fds};
+	u32 d[7] = {0xffff0000 | f->fcw, 0xffff0000 | fsw, 0xffff0000 | tags_full(f), ip, f->fcs | fop << 16, dp,
+		    0xffff0000 | f->fds};
 
 	if (real) {
 		d[3] = 0xffff0000 | (ip & 0xffff);

@@ -1,14 +1,17 @@
 /*
- * FXSAVE and the XSAVE family, XCR0, MXCSR, and the few vector instructions that need no unit: VZEROUPPER, VZEROALL, MOVNTI.
+ * FXSAVE and the XSAVE family, XCR0, MXCSR, and the few vector instructions that need no unit: VZEROUPPER, VZEROALL,
+ * MOVNTI.
  *
- * SDM vol. 1 10.5 "FXSAVE and FXRSTOR Instructions", ch. 13 "Managing State Using the XSAVE Feature Set"; APM vol. 2 11.5 "XSAVE/XRSTOR
- * Instructions". Whether a component is in use (XINUSE) is judged by its contents: in its initial configuration means equal to it.
+ * SDM vol. 1 10.5 "FXSAVE and FXRSTOR Instructions", ch. 13 "Managing State Using the XSAVE Feature Set"; APM vol.
+ * 2 11.5 "XSAVE/XRSTOR Instructions". Whether a component is in use (XINUSE) is judged by its contents: in its initial
+ * configuration means equal to it.
  *
- * AMD keeps FOP, FIP and FDP out of memory while no x87 exception is pending (FSW.ES): with the feature XSAVEERPTR zeros are stored and what is
- * loaded counts, without it the fields are left as they are in both directions. SDM vol. 1 10.5.1; APM vol. 2 11.4.4.
+ * AMD keeps FOP, FIP and FDP out of memory while no x87 exception is pending (FSW.ES): with the feature XSAVEERPTR
+ * zeros are stored and what is loaded counts, without it the fields are left as they are in both directions. SDM vol.
+ * 1 10.5.1; APM vol. 2 11.4.4.
  *
- * Every byte that will be written is checked before the first is; everything that is read has been read and judged before a
- * register changes.
+ * Every byte that will be written is checked before the first is; everything that is read has been read and judged
+ * before a register changes.
  */
 #include <string.h>
 
@@ -22,13 +25,16 @@ static bool code64(const struct x86_cpu *cpu) { return (cpu->c.mode & MODE_SIZE)
 /* Registers that the instruction can name in the present mode; others are neither stored nor loaded. */
 static unsigned vector_regs(const struct x86_cpu *cpu) { return code64(cpu) ? 16 : 8; }
 
-/* Stores and loads of one area. The operand is named by its offset, so that a segment check is made once for the whole. */
-static enum outcome must_check area_put(struct x86_cpu *cpu, const struct insn *in, u64 la, unsigned off, const void *p, unsigned size)
+/* Stores and loads of one area. The operand is named by its offset, so that a segment check is made once for the whole.
+ */
+static enum outcome must_check area_put(struct x86_cpu *cpu, const struct insn *in, u64 la, unsigned off, const void *p,
+					unsigned size)
 {
 	return mem_write_n(cpu, la + off, p, size, insn_acc(in));
 }
 
-static enum outcome must_check area_get(struct x86_cpu *cpu, const struct insn *in, u64 la, unsigned off, void *p, unsigned size)
+static enum outcome must_check area_get(struct x86_cpu *cpu, const struct insn *in, u64 la, unsigned off, void *p,
+					unsigned size)
 {
 	return mem_read_n(cpu, la + off, p, size, insn_acc(in));
 }
@@ -123,7 +129,8 @@ static bool fast_fxsr(const struct x86_cpu *cpu)
 	return (cpu->st.msr.efer & EFER_FFXSR) && code64(cpu) && cpu->st.cpl == 0;
 }
 
-static enum outcome must_check area_la(struct x86_cpu *cpu, const struct insn *in, unsigned size, unsigned align, unsigned acc, u64 *la)
+static enum outcome must_check area_la(struct x86_cpu *cpu, const struct insn *in, unsigned size, unsigned align,
+				       unsigned acc, u64 *la)
 {
 	RUN(insn_la(cpu, in, size, insn_acc(in) | acc, la));
 	return *la & (align - 1) ? x86_fault(cpu, EXC_GP, 0) : OUT_NEXT;
@@ -174,7 +181,9 @@ static bool component_in_use(const struct x86_cpu *cpu, unsigned i)
 	const struct x86_fpu *f = &cpu->st.fpu;
 
 	switch (i) {
-	case 0: return f->fcw != X87_FCW_RESET || f->fsw || f->ftw || f->fop || f->fip || f->fdp || !all_zero(f->st, sizeof(f->st));
+	case 0:
+		return f->fcw != X87_FCW_RESET || f->fsw || f->ftw || f->fop || f->fip || f->fdp ||
+		       !all_zero(f->st, sizeof(f->st));
 	case 5: return !all_zero(f->k, sizeof(f->k));
 	case 7: return !all_zero(f->vec[16], 16 * 64);
 	case 9: return f->pkru;
@@ -201,7 +210,8 @@ static u64 xinuse(const struct x86_cpu *cpu, u64 of)
 	return v;
 }
 
-/* Components 2 and up, between the state and a buffer of the component's size. Returns the bytes that the present mode moves. */
+/* Components 2 and up, between the state and a buffer of the component's size. Returns the bytes that the present mode
+ * moves. */
 static unsigned component_gather(const struct x86_cpu *cpu, unsigned i, u8 *buf)
 {
 	const struct x86_fpu *f = &cpu->st.fpu;
@@ -254,8 +264,8 @@ static void component_scatter(struct x86_cpu *cpu, unsigned i, const u8 *buf)
 
 /* in->aux of the XSAVE family. */
 #define XS_COMPACT 1u /* XSAVEC, XSAVES, XRSTORS */
-#define XS_SUPER 2u   /* XSAVES, XRSTORS */
-#define XS_OPT 4u     /* XSAVEOPT */
+#define XS_SUPER   2u /* XSAVES, XRSTORS */
+#define XS_OPT	   4u /* XSAVEOPT */
 
 static enum outcome must_check xsave_check(struct x86_cpu *cpu, const struct insn *in)
 {
@@ -354,7 +364,8 @@ static enum outcome xrstor_body(struct x86_cpu *cpu, const struct insn *in)
 	RUN(area_get(cpu, in, la, 0, area, XSAVE_LEGACY));
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++)
 		if (load >> i & 1)
-			RUN(area_get(cpu, in, la, compact ? xsave_compact_offset(header[1], i) : xsave_components[i].offset,
+			RUN(area_get(cpu, in, la,
+				     compact ? xsave_compact_offset(header[1], i) : xsave_components[i].offset,
 				     area + xsave_components[i].offset, xsave_components[i].size));
 	memcpy(&mxcsr, area + LEGACY_MXCSR, 4);
 	if (compact ? load & XCR0_SSE : rfbm & (XCR0_SSE | XCR0_AVX)) {
@@ -466,11 +477,11 @@ static enum outcome movnti_body(struct x86_cpu *cpu, const struct insn *in)
 	return mem_write32(cpu, la, REG32(cpu, in->src), insn_acc(in));
 }
 
-#define PLAIN_HANDLER(name, body)                                            \
-	static enum outcome name(struct x86_cpu *cpu, const struct insn *in) \
-	{                                                                    \
-		TRY(cpu, in, body);                                          \
-		NEXT(cpu, in);                                               \
+#define PLAIN_HANDLER(name, body)                                                                                      \
+	static enum outcome name(struct x86_cpu *cpu, const struct insn *in)                                           \
+	{                                                                                                              \
+		TRY(cpu, in, body);                                                                                    \
+		NEXT(cpu, in);                                                                                         \
 	}
 PLAIN_HANDLER(exec_fxsave, fxsave_body(cpu, in))
 PLAIN_HANDLER(exec_fxrstor, fxrstor_body(cpu, in))
@@ -492,7 +503,8 @@ bool bind_fxsave(struct bind *b)
 {
 	bool save = b->zi->mnemonic == ZYDIS_MNEMONIC_FXSAVE || b->zi->mnemonic == ZYDIS_MNEMONIC_FXSAVE64;
 
-	b->in->opsize = b->zi->mnemonic == ZYDIS_MNEMONIC_FXSAVE64 || b->zi->mnemonic == ZYDIS_MNEMONIC_FXRSTOR64 ? 8 : 4;
+	b->in->opsize =
+		b->zi->mnemonic == ZYDIS_MNEMONIC_FXSAVE64 || b->zi->mnemonic == ZYDIS_MNEMONIC_FXRSTOR64 ? 8 : 4;
 	return bind_fn_of(b, save ? exec_fxsave : exec_fxrstor);
 }
 
@@ -504,16 +516,35 @@ bool bind_xsave(struct bind *b)
 	in->opsize = 4;
 	switch (b->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_XSAVE64: in->opsize = 8; break;
-	case ZYDIS_MNEMONIC_XSAVEC64: in->opsize = 8; in->aux = XS_COMPACT; break;
+	case ZYDIS_MNEMONIC_XSAVEC64:
+		in->opsize = 8;
+		in->aux = XS_COMPACT;
+		break;
 	case ZYDIS_MNEMONIC_XSAVEC: in->aux = XS_COMPACT; break;
-	case ZYDIS_MNEMONIC_XSAVEOPT64: in->opsize = 8; in->aux = XS_OPT; break;
+	case ZYDIS_MNEMONIC_XSAVEOPT64:
+		in->opsize = 8;
+		in->aux = XS_OPT;
+		break;
 	case ZYDIS_MNEMONIC_XSAVEOPT: in->aux = XS_OPT; break;
-	case ZYDIS_MNEMONIC_XSAVES64: in->opsize = 8; in->aux = XS_COMPACT | XS_SUPER; break;
+	case ZYDIS_MNEMONIC_XSAVES64:
+		in->opsize = 8;
+		in->aux = XS_COMPACT | XS_SUPER;
+		break;
 	case ZYDIS_MNEMONIC_XSAVES: in->aux = XS_COMPACT | XS_SUPER; break;
-	case ZYDIS_MNEMONIC_XRSTOR64: in->opsize = 8; fn = exec_xrstor; break;
+	case ZYDIS_MNEMONIC_XRSTOR64:
+		in->opsize = 8;
+		fn = exec_xrstor;
+		break;
 	case ZYDIS_MNEMONIC_XRSTOR: fn = exec_xrstor; break;
-	case ZYDIS_MNEMONIC_XRSTORS64: in->opsize = 8; in->aux = XS_SUPER; fn = exec_xrstor; break;
-	case ZYDIS_MNEMONIC_XRSTORS: in->aux = XS_SUPER; fn = exec_xrstor; break;
+	case ZYDIS_MNEMONIC_XRSTORS64:
+		in->opsize = 8;
+		in->aux = XS_SUPER;
+		fn = exec_xrstor;
+		break;
+	case ZYDIS_MNEMONIC_XRSTORS:
+		in->aux = XS_SUPER;
+		fn = exec_xrstor;
+		break;
 	default: break;
 	}
 	return bind_fn_of(b, fn);

@@ -8,8 +8,8 @@
 #include "cpu/x86/block.h"
 
 #define REGION_BYTES (1u << 20)
-#define HOST_MEM RSI
-#define HOST_CPU RDI
+#define HOST_MEM     RSI
+#define HOST_CPU     RDI
 
 int stubs_new(struct x86_cpu *cpu)
 {
@@ -97,7 +97,8 @@ static bool is_gpr(ZydisRegister reg)
 {
 	ZydisRegisterClass c = ZydisRegisterGetClass(reg);
 
-	return c == ZYDIS_REGCLASS_GPR8 || c == ZYDIS_REGCLASS_GPR16 || c == ZYDIS_REGCLASS_GPR32 || c == ZYDIS_REGCLASS_GPR64;
+	return c == ZYDIS_REGCLASS_GPR8 || c == ZYDIS_REGCLASS_GPR16 || c == ZYDIS_REGCLASS_GPR32 ||
+	       c == ZYDIS_REGCLASS_GPR64;
 }
 
 static unsigned gpr_number(ZydisRegister reg) { return (insn_reg_offset(reg) - CPU_OFF(st.gpr[0])) / 8; }
@@ -106,12 +107,14 @@ static unsigned gpr_number(ZydisRegister reg) { return (insn_reg_offset(reg) - C
 static bool plan_operands(struct stub_plan *p, const struct bind *b)
 {
 	bool legacy = b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
-	bool merging = b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && b->zi->avx.mask.mode == ZYDIS_MASK_MODE_MERGING;
+	bool merging =
+		b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && b->zi->avx.mask.mode == ZYDIS_MASK_MODE_MERGING;
 
 	p->key.gpr = 0xff;
 	for (unsigned i = 0; i < b->zi->operand_count; i++) {
 		const ZydisDecodedOperand *o = &b->op[i];
-		bool rd = o->actions & ZYDIS_OPERAND_ACTION_MASK_READ, wr = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+		bool rd = o->actions & ZYDIS_OPERAND_ACTION_MASK_READ,
+		     wr = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 		ZydisRegister reg = o->reg.value;
 
 		if (!op_is_reg(o))
@@ -129,7 +132,8 @@ static bool plan_operands(struct stub_plan *p, const struct bind *b)
 			if (ZydisRegisterGetId(reg) || o->encoding != ZYDIS_OPERAND_ENCODING_MASK)
 				plan_reg(p, SR_K, ZydisRegisterGetId(reg), 8, rd, wr);
 		} else if (is_gpr(reg)) {
-			if (o->encoding == ZYDIS_OPERAND_ENCODING_NONE) { /* PCMPESTRI and its like: the register is fixed */
+			if (o->encoding ==
+			    ZYDIS_OPERAND_ENCODING_NONE) { /* PCMPESTRI and its like: the register is fixed */
 				plan_reg(p, SR_GPR, gpr_number(reg), 8, rd, wr);
 				continue;
 			}
@@ -154,14 +158,16 @@ static void key_byte(struct stub_key *k, u8 v)
 }
 
 /*
- * Writes the instruction anew: size and segment prefixes go, the memory operand becomes [RSI], a general register RAX; what 16 and 32-bit
- * code ignores in the prefixes (upper register bits, W of general registers) gets the value that 64-bit code needs.
+ * Writes the instruction anew: size and segment prefixes go, the memory operand becomes [RSI], a general register RAX;
+ * what 16 and 32-bit code ignores in the prefixes (upper register bits, W of general registers) gets the value that
+ * 64-bit code needs.
  */
 static bool plan_code(struct stub_plan *p, const struct bind *b)
 {
 	const ZydisDecodedInstruction *zi = b->zi;
 	struct stub_key *k = &p->key;
-	bool code64 = (b->mode & MODE_SIZE) == 2, rm_mem = zi->raw.modrm.mod != 3, reg_gpr = false, rm_gpr = false, is4 = false, any_gpr;
+	bool code64 = (b->mode & MODE_SIZE) == 2, rm_mem = zi->raw.modrm.mod != 3, reg_gpr = false, rm_gpr = false,
+	     is4 = false, any_gpr;
 	u8 modrm, pre[4];
 	unsigned tail;
 
@@ -196,7 +202,8 @@ static bool plan_code(struct stub_plan *p, const struct bind *b)
 				key_byte(k, v);
 		}
 		if (zi->attributes & ZYDIS_ATTRIB_HAS_REX)
-			rex |= zi->raw.rex.W << 3 | (reg_gpr ? 0 : zi->raw.rex.R << 2) | (rm_mem || rm_gpr ? 0 : zi->raw.rex.B);
+			rex |= zi->raw.rex.W << 3 | (reg_gpr ? 0 : zi->raw.rex.R << 2) |
+			       (rm_mem || rm_gpr ? 0 : zi->raw.rex.B);
 		if (rex != 0x40)
 			key_byte(k, rex);
 		if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
@@ -243,8 +250,7 @@ static bool plan_code(struct stub_plan *p, const struct bind *b)
 		for (unsigned i = 0; i < 4; i++)
 			key_byte(k, pre[i]);
 		break;
-	default:
-		return false;
+	default: return false;
 	}
 	key_byte(k, zi->opcode);
 	key_byte(k, modrm);
@@ -285,7 +291,8 @@ static void emit_loads(struct emit *e, const struct stub_plan *p, ZydisInstructi
 	}
 }
 
-static void emit_stores(struct emit *e, const struct stub_plan *p, ZydisInstructionEncoding enc, bool wide_k, bool avx512)
+static void emit_stores(struct emit *e, const struct stub_plan *p, ZydisInstructionEncoding enc, bool wide_k,
+			bool avx512)
 {
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct stub_reg *r = &p->reg[i];
@@ -305,7 +312,8 @@ static void emit_stores(struct emit *e, const struct stub_plan *p, ZydisInstruct
 			} else if (enc == ZYDIS_INSTRUCTION_ENCODING_EVEX) {
 				emit_evex_store(e, EMIT_512, r->n, HOST_CPU, vec_disp(r->n));
 			} else {
-				/* A VEX instruction clears its destination up to the widest register (SDM vol. 1 14.1.3 "SIMD Floating-Point Register Extension"). */
+				/* A VEX instruction clears its destination up to the widest register (SDM vol. 1 14.1.3
+				 * "SIMD Floating-Point Register Extension"). */
 				emit_vex_store(e, EMIT_256, r->n, HOST_CPU, vec_disp(r->n));
 				if (avx512) {
 					emit_vex_zero(e, r->n);
@@ -344,7 +352,8 @@ static const void *emit_vector_stub(struct x86_cpu *cpu, const struct stub_plan 
 	return emit_end(&e);
 }
 
-/* RDI = image, RSI = memory operand, R8 = cpu. FNSAVE also leaves the host's unit as FNINIT does: no exception stays pending there. */
+/* RDI = image, RSI = memory operand, R8 = cpu. FNSAVE also leaves the host's unit as FNINIT does: no exception stays
+ * pending there. */
 static const void *emit_x87_stub(struct x86_cpu *cpu, const struct stub_plan *p)
 {
 	struct emit e;

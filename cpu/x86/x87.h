@@ -7,7 +7,7 @@
 #include "arch/x86/state.h"
 
 #define X87_FCW_RESET 0x37fu
-#define X87_TOP(fsw) ((fsw) >> 11 & 7)
+#define X87_TOP(fsw)  ((fsw) >> 11 & 7)
 
 /* Reserved bits of FCW: bit 6 reads as 1, the others as 0. */
 static inline u16 x87_fcw(u16 v) { return (v & 0x1f3f) | 0x40; }
