@@ -3,6 +3,7 @@
  * features when one is given. KVM's own leaves (40000000h…) stay as KVM gives them; OSXSAVE, OSPKE and XSAVE's sizes
  * follow the guest's registers in KVM itself. Topology: packages of one core.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,8 @@ int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err 
 		}
 		if (model)
 			narrow(n, model, &env);
+		else if (identity_leaf(n->function)) /* KVM leaves the name to its user */
+			__cpuid(n->function, n->eax, n->ebx, n->ecx, n->edx);
 		personalize(n, v->vcpu.index, vcpus);
 	}
 	r = kvm_ioctl(v->fd, KVM_SET_CPUID2, c);
