@@ -185,8 +185,8 @@ void tree_message(struct tree *t, json_t *msg)
 		keep(&l->hello, msg);
 	} else if (!strcmp(type, "kvm")) {
 		keep(&l->kvm, msg);
-		if (n == 1)
-			print_level(t, 1);
+		for (unsigned k = 1; k <= (unsigned)n; k++)
+			print_level(t, k);
 	} else if (!strcmp(type, "evidence")) {
 		keep(&l->evidence, msg);
 		for (unsigned k = 1; k <= (unsigned)n + 1 && k <= t->depth; k++)
