@@ -3,7 +3,7 @@
  *
  * Both sides see the same linear addresses in 64-bit user mode: two pages of code at LS_CODE, LS_RW pages of writable data at LS_DATA, one
  * read-only page behind them, and nothing mapped around. The host's side is these pages in this process, run one instruction at a time by a signal frame
- * with RFLAGS.TF (native.c); the guest's side is RAM and page tables of a VM whose only vCPU is never run but stepped (machine.c).
+ * with RFLAGS.TF (silicon.c); the guest's side is RAM and page tables of a VM whose only vCPU is never run but stepped (machine.c).
  *
  * A class makes cases: instruction bytes, start state, memory contents. Everything follows from (seed, case number).
  */
@@ -66,6 +66,7 @@ struct ls {
 	u8 *soft_code, *soft_data; /* the guest's RAM behind LS_CODE and LS_DATA */
 	u64 random;
 	const char *only;          /* mnemonic asked for, or NULL */
+	struct ls_templates *int_templates;
 	u64 per_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 };
 
@@ -91,7 +92,25 @@ void ls_poke(struct ls *ls, u64 la, const void *bytes, unsigned len);
 void ls_fill(struct ls *ls, u64 la, unsigned len);
 unsigned ls_gpr(ZydisRegister reg); /* register number; 16: none */
 
-/* native.c: the host's side. */
+/*
+ * template.c: every encoding that Zydis knows, found by trying, grouped by mnemonic, so that each mnemonic gets its share of the cases.
+ * EVEX is not enumerated. ls_templates_new keeps the mnemonics for which `wanted` holds.
+ */
+struct ls_template {
+	u8 map;     /* 0 one byte, 1 0F, 2 0F38, 3 0F3A */
+	u8 vex;     /* 0 none, 1 VEX */
+	u8 prefix;  /* 0, 66h, F2h, F3h: mandatory, or what changes the operation */
+	u8 opcode, reg;
+	bool memory; /* ModRM names memory */
+	bool vex_w, vex_l;
+};
+struct ls_templates; /* opaque */
+struct ls_templates *ls_templates_new(struct ls *ls, bool (*wanted)(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op));
+void ls_templates_free(struct ls_templates *t);
+/* Random bytes of a random mnemonic into c->bytes, decoded. */
+bool ls_templates_pick(struct ls *ls, struct ls_templates *t, struct ls_case *c);
+
+/* silicon.c: the host's side. */
 int ls_native_init(void);
 void ls_native_write_code(u64 la, const void *bytes, unsigned len);
 void ls_native_poke(u64 la, const void *bytes, unsigned len);

@@ -138,7 +138,7 @@ static bool run_case(struct ls *ls, const struct ls_class *k, struct ls_case *c,
 static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 first, u64 count)
 {
 	static u64 wrong[ZYDIS_MNEMONIC_MAX_VALUE + 1];
-	u64 bad = 0, faults = 0;
+	u64 bad = 0;
 
 	memset(wrong, 0, sizeof(wrong));
 	for (u64 n = first; n < first + count; n++) {
@@ -163,12 +163,11 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 		if (wrong[m])
 			printf("  %s: %llu of %llu differ\n", ZydisMnemonicGetString(m), (unsigned long long)wrong[m],
 			       (unsigned long long)ls->per_mnemonic[m]);
-	(void)faults;
 	printf("%s: %llu instructions, %llu differ\n", k->name, (unsigned long long)count, (unsigned long long)bad);
 	return bad;
 }
 
-static const struct ls_class *const classes[] = {{&ls_class_int, LS_MORE_CLASSES}ls_class_int};
+static const struct ls_class *const classes[] = {&ls_class_int};
 
 int main(int argc, char **argv)
 {
@@ -219,6 +218,7 @@ int main(int argc, char **argv)
 		for (unsigned m = 0; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
 			if (ls.per_mnemonic[m])
 				printf("  %-16s %llu\n", ZydisMnemonicGetString(m), (unsigned long long)ls.per_mnemonic[m]);
+	ls_templates_free(ls.int_templates);
 	ls_soft_free(&ls);
 	log_free(ls.log);
 	return bad ? 1 : 0;
