@@ -92,21 +92,23 @@ static bool listed(const struct kvm_vm *kvm, u32 msr)
 	return false;
 }
 
+/* struct kvm_msrs with one entry. */
 struct msr_one {
-	struct kvm_msrs head;
+	u32 nmsrs, pad;
 	struct kvm_msr_entry entry;
 };
+_Static_assert(offsetof(struct msr_one, entry) == sizeof(struct kvm_msrs), "the entry follows the head");
 
 static bool msr_set(struct kvm_vcpu *v, u32 msr, u64 value)
 {
-	struct msr_one m = {.head = {.nmsrs = 1}, .entry = {.index = msr, .data = value}};
+	struct msr_one m = {.nmsrs = 1, .entry = {.index = msr, .data = value}};
 
 	return kvm_ioctl(v->fd, KVM_SET_MSRS, &m) == 1;
 }
 
 static bool msr_get(struct kvm_vcpu *v, u32 msr, u64 *value)
 {
-	struct msr_one m = {.head = {.nmsrs = 1}, .entry = {.index = msr}};
+	struct msr_one m = {.nmsrs = 1, .entry = {.index = msr}};
 
 	if (kvm_ioctl(v->fd, KVM_GET_MSRS, &m) != 1)
 		return false;
