@@ -9,7 +9,7 @@
 #include "cmd/level.h"
 #include "kvm/kvm.h"
 
-#define DEFAULT_MODEL "EPYC"
+#define DEFAULT_MODEL "EPYC-Milan"
 
 static int choose_soft(struct accel *a, struct err *e)
 {
