@@ -1,31 +1,30 @@
 /*
- * The 8042 as a PC's keyboard controller (IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller").
+ * The 8042 as a PC's keyboard controller (IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary
+ * Device Controller").
  *
- * Answers queue up behind port 60h. Nothing is plugged in and there is no auxiliary port: what is sent to a keyboard comes back as FEh with the
- * time-out bit, the auxiliary loop answers without the auxiliary bit, the auxiliary test reports a dead clock line.
+ * Answers queue up behind port 60h. Nothing is plugged in and there is no auxiliary port: what is sent to a keyboard
+ * comes back as FEh with the time-out bit, the auxiliary loop answers without the auxiliary bit, the auxiliary test
+ * reports a dead clock line.
  */
 #include "dev/i8042.h"
 
 #include <string.h>
 
-#define STATUS_OBF 0x01u
-#define STATUS_SYSTEM 0x04u
-#define STATUS_COMMAND 0x08u
+#define STATUS_OBF	0x01u
+#define STATUS_SYSTEM	0x04u
+#define STATUS_COMMAND	0x08u
 #define STATUS_UNLOCKED 0x10u
-#define STATUS_TIMEOUT 0x40u
+#define STATUS_TIMEOUT	0x40u
 
 #define CB_KBD_INT 0x01u
-#define CB_SYSTEM 0x04u
+#define CB_SYSTEM  0x04u
 #define CB_KBD_OFF 0x10u
 #define CB_AUX_OFF 0x20u
 
 #define OUT_RESET 0x01u /* low: the processor is held in reset */
-#define OUT_A20 0x02u
+#define OUT_A20	  0x02u
 
-static void update_irq(struct i8042 *k)
-{
-	irq_set(&k->irq1, k->s.out_count && k->s.command_byte & CB_KBD_INT);
-}
+static void update_irq(struct i8042 *k) { irq_set(&k->irq1, k->s.out_count && k->s.command_byte & CB_KBD_INT); }
 
 static void push(struct i8042 *k, u8 byte, u8 status)
 {
@@ -68,25 +67,15 @@ static void command(struct i8042 *k, u8 v)
 {
 	k->s.pending = 0;
 	switch (v) {
-	case 0x20:
-		push(k, k->s.command_byte, 0);
-		break;
-	case 0x21 ... 0x3f:
-		push(k, k->s.ram[v & 31], 0);
-		break;
+	case 0x20: push(k, k->s.command_byte, 0); break;
+	case 0x21 ... 0x3f: push(k, k->s.ram[v & 31], 0); break;
 	case 0x60 ... 0x7f: /* write RAM; 60h is the command byte */
-	case 0xd1:          /* write output port */
-	case 0xd2:          /* write keyboard output buffer */
-	case 0xd3:          /* write auxiliary output buffer */
-	case 0xd4:          /* write to the auxiliary device */
-		k->s.pending = v;
-		break;
-	case 0xa7:
-		k->s.command_byte |= CB_AUX_OFF;
-		break;
-	case 0xa8:
-		k->s.command_byte &= ~CB_AUX_OFF;
-		break;
+	case 0xd1:	    /* write output port */
+	case 0xd2:	    /* write keyboard output buffer */
+	case 0xd3:	    /* write auxiliary output buffer */
+	case 0xd4: /* write to the auxiliary device */ k->s.pending = v; break;
+	case 0xa7: k->s.command_byte |= CB_AUX_OFF; break;
+	case 0xa8: k->s.command_byte &= ~CB_AUX_OFF; break;
 	case 0xa9:
 		push(k, 0x02, 0); /* clock line stuck high */
 		break;
@@ -95,27 +84,15 @@ static void command(struct i8042 *k, u8 v)
 		k->s.command_byte |= CB_SYSTEM;
 		push(k, 0x55, 0);
 		break;
-	case 0xab:
-		push(k, 0x00, 0);
-		break;
-	case 0xad:
-		k->s.command_byte |= CB_KBD_OFF;
-		break;
-	case 0xae:
-		k->s.command_byte &= ~CB_KBD_OFF;
-		break;
+	case 0xab: push(k, 0x00, 0); break;
+	case 0xad: k->s.command_byte |= CB_KBD_OFF; break;
+	case 0xae: k->s.command_byte &= ~CB_KBD_OFF; break;
 	case 0xc0:
 		push(k, 0x80, 0); /* input port: keyboard not locked */
 		break;
-	case 0xd0:
-		push(k, k->s.output_port, 0);
-		break;
-	case 0xdd:
-		k->s.output_port &= ~OUT_A20;
-		break;
-	case 0xdf:
-		k->s.output_port |= OUT_A20;
-		break;
+	case 0xd0: push(k, k->s.output_port, 0); break;
+	case 0xdd: k->s.output_port &= ~OUT_A20; break;
+	case 0xdf: k->s.output_port |= OUT_A20; break;
 	case 0xe0:
 		push(k, 0x00, 0); /* test inputs: both clocks low */
 		break;
@@ -132,22 +109,12 @@ static void data(struct i8042 *k, u8 v)
 
 	k->s.pending = 0;
 	switch (pending) {
-	case 0x60:
-		write_command_byte(k, v);
-		break;
-	case 0x61 ... 0x7f:
-		k->s.ram[pending & 31] = v;
-		break;
-	case 0xd1:
-		write_output_port(k, v);
-		break;
+	case 0x60: write_command_byte(k, v); break;
+	case 0x61 ... 0x7f: k->s.ram[pending & 31] = v; break;
+	case 0xd1: write_output_port(k, v); break;
 	case 0xd2:
-	case 0xd3:
-		push(k, v, 0);
-		break;
-	default: /* to a device that is not there */
-		k->s.command_byte &= ~CB_KBD_OFF;
-		push(k, 0xfe, STATUS_TIMEOUT);
+	case 0xd3: push(k, v, 0); break;
+	default: /* to a device that is not there */ k->s.command_byte &= ~CB_KBD_OFF; push(k, 0xfe, STATUS_TIMEOUT);
 	}
 }
 

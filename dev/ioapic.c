@@ -1,5 +1,6 @@
 /*
- * The I/O APIC's registers and its state machine: wire -> message -> EOI (82093AA data sheet, 3.0 "Register Description").
+ * The I/O APIC's registers and its state machine: wire -> message -> EOI (82093AA data sheet, 3.0 "Register
+ * Description").
  */
 #include "dev/ioapic.h"
 
@@ -7,11 +8,11 @@
 
 #include "dev/lapic.h"
 
-#define ENTRY_LOGICAL BIT(11)
+#define ENTRY_LOGICAL	 BIT(11)
 #define ENTRY_REMOTE_IRR BIT(14)
-#define ENTRY_LEVEL BIT(15)
-#define ENTRY_MASKED BIT(16)
-#define ENTRY_WRITABLE 0xff0000000001afffull /* all but delivery status and Remote IRR */
+#define ENTRY_LEVEL	 BIT(15)
+#define ENTRY_MASKED	 BIT(16)
+#define ENTRY_WRITABLE	 0xff0000000001afffull /* all but delivery status and Remote IRR */
 
 #define VERSION (0x20u | (IOAPIC_PINS - 1) << 16)
 
@@ -82,10 +83,8 @@ static u32 window_read(const struct ioapic *io)
 
 	switch (io->s.select) {
 	case INDEX_ID:
-	case INDEX_ARBITRATION:
-		return io->s.id;
-	case INDEX_VERSION:
-		return VERSION;
+	case INDEX_ARBITRATION: return io->s.id;
+	case INDEX_VERSION: return VERSION;
 	}
 	if (n >= IOAPIC_PINS * 2)
 		return ~0u;
@@ -126,18 +125,14 @@ static void io_write(void *dev, u64 offset, unsigned size, u64 value)
 	struct ioapic *io = dev;
 
 	switch (offset) {
-	case REG_SELECT:
-		io->s.select = value & 0xff;
-		break;
+	case REG_SELECT: io->s.select = value & 0xff; break;
 	case REG_WINDOW:
 		if (size >= 4)
 			window_write(io, (u32)value);
 		else
 			log_limit(io->bus->vm->log, "IOAPIC: a store of %u bytes", size);
 		break;
-	case REG_EOI:
-		ioapic_eoi(io, value & 0xff);
-		break;
+	case REG_EOI: ioapic_eoi(io, value & 0xff); break;
 	}
 }
 
@@ -162,10 +157,8 @@ void ioapic_init(struct ioapic *io, struct lapic_bus *bus)
 const struct bus_ops ioapic_ops = {io_read, io_write};
 
 static const struct desc_field fields[] = {
-	DESC_ARR(struct ioapic_state, entry),
-	DESC_INT(struct ioapic_state, id),
-	DESC_INT(struct ioapic_state, select),
-	DESC_INT(struct ioapic_state, level),
+	DESC_ARR(struct ioapic_state, entry),  DESC_INT(struct ioapic_state, id),
+	DESC_INT(struct ioapic_state, select), DESC_INT(struct ioapic_state, level),
 	DESC_INT(struct ioapic_state, zero),
 };
 DESC(ioapic_state_desc, struct ioapic_state, fields);

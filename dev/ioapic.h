@@ -1,11 +1,12 @@
 /*
  * The I/O APIC (82093AA): 24 inputs, each with a redirection entry that makes a message on the local APICs' bus.
  *
- * Wiring: MMIO 0xfec00000, 0x1000 bytes: ioapic_ops. Inputs by ioapic_line(). `lapic_bus.eoi` = ioapic_eoi, its ctx the struct ioapic.
- * Version 0x20: it has the EOI register.
+ * Wiring: MMIO 0xfec00000, 0x1000 bytes: ioapic_ops. Inputs by ioapic_line(). `lapic_bus.eoi` = ioapic_eoi, its ctx the
+ * struct ioapic. Version 0x20: it has the EOI register.
  *
- * Invariants: an edge on a masked input is lost (82093AA 3.2.4 "Interrupt Mask"); a level entry with Remote IRR set sends nothing until its
- * EOI. The polarity bit is kept and not used: `level` is "asserted". Wires of several devices on one pin are the caller's to combine (irq_or.h).
+ * Invariants: an edge on a masked input is lost (82093AA 3.2.4 "Interrupt Mask"); a level entry with Remote IRR set
+ * sends nothing until its EOI. The polarity bit is kept and not used: `level` is "asserted". Wires of several devices
+ * on one pin are the caller's to combine (irq_or.h).
  */
 #ifndef DEV_IOAPIC_H
 #define DEV_IOAPIC_H
@@ -22,7 +23,7 @@ struct lapic_bus;
 struct ioapic_state {
 	u64 entry[IOAPIC_PINS]; /* redirection table */
 	u32 id, select;
-	u32 level;              /* the wires now */
+	u32 level; /* the wires now */
 	u32 zero;
 };
 

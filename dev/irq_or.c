@@ -14,10 +14,7 @@ static void set(void *ctx, unsigned source, bool level)
 		irq_set(&o->out, high);
 }
 
-void irq_or_init(struct irq_or *o, struct irq_line out)
-{
-	*o = (struct irq_or){.out = out};
-}
+void irq_or_init(struct irq_or *o, struct irq_line out) { *o = (struct irq_or){.out = out}; }
 
 struct irq_line irq_or_source(struct irq_or *o)
 {

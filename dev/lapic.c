@@ -98,8 +98,7 @@ void lapic_lvt_fire(struct lapic *l, enum lapic_lvt n)
 		if (vcpu)
 			vcpu->ops->assert_nmi(vcpu);
 		break;
-	default:
-		log_limit(l->bus->vm->log, "local APIC: delivery mode %u of local vector table entry %u", mode, n);
+	default: log_limit(l->bus->vm->log, "local APIC: delivery mode %u of local vector table entry %u", mode, n);
 	}
 }
 
@@ -201,9 +200,7 @@ static void op_cr8_set(void *apic, u64 cr8)
 static bool msr_read_locked(struct lapic *l, u32 msr, u64 *value)
 {
 	switch (msr) {
-	case 0x1b:
-		*value = l->s.base;
-		return true;
+	case 0x1b: *value = l->s.base; return true;
 	case 0x6e0:
 		if (!l->bus->tsc.hz)
 			return false;
@@ -216,8 +213,7 @@ static bool msr_read_locked(struct lapic *l, u32 msr, u64 *value)
 static bool msr_write_locked(struct lapic *l, u32 msr, u64 value)
 {
 	switch (msr) {
-	case 0x1b:
-		return lapic_base_write(l, value);
+	case 0x1b: return lapic_base_write(l, value);
 	case 0x6e0:
 		if (!l->bus->tsc.hz)
 			return false;
@@ -249,7 +245,8 @@ static bool op_msr_write(void *apic, u32 msr, u64 value)
 	return ok;
 }
 
-/* SDM vol. 3 11.4.1 "The Local APIC Block Diagram": registers are 32 bits on 16-byte boundaries; anything else is undefined. */
+/* SDM vol. 3 11.4.1 "The Local APIC Block Diagram": registers are 32 bits on 16-byte boundaries; anything else is
+ * undefined. */
 static u64 mmio_read(void *dev, u64 offset, unsigned size)
 {
 	struct lapic *l = dev;

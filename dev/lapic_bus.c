@@ -1,8 +1,9 @@
 /*
- * Messages between local APICs, from the IOAPIC and from MSIs: who is addressed, and what each delivery mode does to him.
+ * Messages between local APICs, from the IOAPIC and from MSIs: who is addressed, and what each delivery mode does to
+ * him.
  *
- * SDM vol. 3 11.6 "Issuing Interprocessor Interrupts", 11.6.2 "Determining IPI Destination", 11.11 "Message Signalled Interrupts".
- * A destination is 32 bits wide in a message; 8-bit senders widen FFh to the broadcast FFFFFFFFh.
+ * SDM vol. 3 11.6 "Issuing Interprocessor Interrupts", 11.6.2 "Determining IPI Destination", 11.11 "Message Signalled
+ * Interrupts". A destination is 32 bits wide in a message; 8-bit senders widen FFh to the broadcast FFFFFFFFh.
  */
 #include "dev/lapic_int.h"
 
@@ -35,9 +36,7 @@ static void deliver(struct lapic *l, const struct apic_msg *m)
 
 	switch (m->mode) {
 	case APIC_FIXED:
-	case APIC_LOWEST:
-		lapic_accept(l, m->vector, m->level);
-		break;
+	case APIC_LOWEST: lapic_accept(l, m->vector, m->level); break;
 	case APIC_NMI:
 		if (vcpu)
 			vcpu->ops->assert_nmi(vcpu);
@@ -51,8 +50,7 @@ static void deliver(struct lapic *l, const struct apic_msg *m)
 		if (vcpu)
 			vcpu->ops->assert_sipi(vcpu, m->vector);
 		break;
-	default:
-		log_limit(vm->log, "local APIC: a message of delivery mode %u", m->mode);
+	default: log_limit(vm->log, "local APIC: a message of delivery mode %u", m->mode);
 	}
 }
 
@@ -111,9 +109,7 @@ void lapic_send_icr(struct lapic *l, u64 icr)
 		return;
 	}
 	switch (shorthand) {
-	case 0:
-		lapic_bus_send(l->bus, &m);
-		break;
+	case 0: lapic_bus_send(l->bus, &m); break;
 	case 1:
 		if (m.mode == APIC_FIXED)
 			deliver(l, &m);
@@ -129,7 +125,8 @@ void lapic_send_icr(struct lapic *l, u64 icr)
 	}
 }
 
-/* SDM vol. 3 11.11.1 and 11.11.2. Bits 63:40 of the address carry destination bits 31:8, as x2APIC guests of hypervisors use them. */
+/* SDM vol. 3 11.11.1 and 11.11.2. Bits 63:40 of the address carry destination bits 31:8, as x2APIC guests of
+ * hypervisors use them. */
 static void msi_send(void *ctx, u64 addr, u32 data)
 {
 	struct lapic_bus *bus = ctx;

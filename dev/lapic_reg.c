@@ -1,8 +1,9 @@
 /*
- * The local APIC's registers (SDM vol. 3 table 11-1 "Local APIC Register Address Map", table 11-6 for x2APIC) and IA32_APIC_BASE.
+ * The local APIC's registers (SDM vol. 3 table 11-1 "Local APIC Register Address Map", table 11-6 for x2APIC) and
+ * IA32_APIC_BASE.
  *
- * One access path for both forms: register number = xAPIC offset / 16 = x2APIC MSR - 800h. In x2APIC mode reserved bits refuse (#GP),
- * in xAPIC mode they are dropped.
+ * One access path for both forms: register number = xAPIC offset / 16 = x2APIC MSR - 800h. In x2APIC mode reserved bits
+ * refuse (#GP), in xAPIC mode they are dropped.
  */
 #include "dev/lapic_int.h"
 
@@ -33,16 +34,13 @@ enum lapic_reg {
 /* An integrated APIC of six local vector table entries, without CMCI and EOI-broadcast suppression. */
 #define VERSION (0x14u | (LVTS - 1) << 16)
 
-#define ICR_PENDING BIT(12)
+#define ICR_PENDING  BIT(12)
 #define ICR_RESERVED (BIT(13) | BIT(16) | BIT(17) | 0xfff00000ull)
 
 static const u32 lvt_bits[LVTS] = {
 	[LVT_TIMER] = 0x300ff | LVT_MASKED, /* TSC deadline, bit 18, when there is one */
-	[LVT_THERMAL] = 0x7ff | LVT_MASKED,
-	[LVT_PERF] = 0x7ff | LVT_MASKED,
-	[LVT_LINT0] = 0xa7ff | LVT_MASKED,
-	[LVT_LINT1] = 0xa7ff | LVT_MASKED,
-	[LVT_ERROR] = 0xff | LVT_MASKED,
+	[LVT_THERMAL] = 0x7ff | LVT_MASKED, [LVT_PERF] = 0x7ff | LVT_MASKED, [LVT_LINT0] = 0xa7ff | LVT_MASKED,
+	[LVT_LINT1] = 0xa7ff | LVT_MASKED,  [LVT_ERROR] = 0xff | LVT_MASKED,
 };
 
 bool lapic_reg_read(struct lapic *l, unsigned reg, u64 *value)
@@ -51,74 +49,43 @@ bool lapic_reg_read(struct lapic *l, unsigned reg, u64 *value)
 	u64 v;
 
 	switch (reg) {
-	case REG_ID:
-		v = l->s.id;
-		break;
-	case REG_VERSION:
-		v = VERSION;
-		break;
-	case REG_TPR:
-		v = l->s.tpr;
-		break;
+	case REG_ID: v = l->s.id; break;
+	case REG_VERSION: v = VERSION; break;
+	case REG_TPR: v = l->s.tpr; break;
 	case REG_APR:
 	case REG_RRD:
 		if (x2)
 			return false;
 		v = 0;
 		break;
-	case REG_PPR:
-		v = lapic_ppr(l);
-		break;
+	case REG_PPR: v = lapic_ppr(l); break;
 	case REG_EOI: /* write-only */
 		if (x2)
 			return false;
 		v = 0;
 		break;
-	case REG_LDR:
-		v = l->s.ldr;
-		break;
+	case REG_LDR: v = l->s.ldr; break;
 	case REG_DFR:
 		if (x2)
 			return false;
 		v = l->s.dfr;
 		break;
-	case REG_SVR:
-		v = l->s.svr;
-		break;
-	case REG_ISR ... REG_ISR + 7:
-		v = l->s.isr[reg - REG_ISR];
-		break;
-	case REG_TMR ... REG_TMR + 7:
-		v = l->s.tmr[reg - REG_TMR];
-		break;
-	case REG_IRR ... REG_IRR + 7:
-		v = l->s.irr[reg - REG_IRR];
-		break;
-	case REG_ESR:
-		v = l->s.esr;
-		break;
-	case REG_ICR:
-		v = x2 ? l->s.icr : (u32)l->s.icr;
-		break;
+	case REG_SVR: v = l->s.svr; break;
+	case REG_ISR ... REG_ISR + 7: v = l->s.isr[reg - REG_ISR]; break;
+	case REG_TMR ... REG_TMR + 7: v = l->s.tmr[reg - REG_TMR]; break;
+	case REG_IRR ... REG_IRR + 7: v = l->s.irr[reg - REG_IRR]; break;
+	case REG_ESR: v = l->s.esr; break;
+	case REG_ICR: v = x2 ? l->s.icr : (u32)l->s.icr; break;
 	case REG_ICR_HIGH:
 		if (x2)
 			return false;
 		v = l->s.icr >> 32;
 		break;
-	case REG_LVT ... REG_LVT + LVTS - 1:
-		v = l->s.lvt[reg - REG_LVT];
-		break;
-	case REG_INITIAL:
-		v = l->s.initial_count;
-		break;
-	case REG_CURRENT:
-		v = lapic_timer_count(l);
-		break;
-	case REG_DIVIDE:
-		v = l->s.divide;
-		break;
-	default:
-		return false;
+	case REG_LVT ... REG_LVT + LVTS - 1: v = l->s.lvt[reg - REG_LVT]; break;
+	case REG_INITIAL: v = l->s.initial_count; break;
+	case REG_CURRENT: v = lapic_timer_count(l); break;
+	case REG_DIVIDE: v = l->s.divide; break;
+	default: return false;
 	}
 	*value = v;
 	return true;
@@ -184,8 +151,7 @@ bool lapic_reg_write(struct lapic *l, unsigned reg, u64 v)
 		l->s.tpr = v & 0xff;
 		lapic_update(l);
 		return true;
-	case REG_ICR:
-		return write_icr(l, v);
+	case REG_ICR: return write_icr(l, v);
 	case REG_ID:
 		if (x2)
 			return false;
@@ -216,8 +182,7 @@ bool lapic_reg_write(struct lapic *l, unsigned reg, u64 v)
 			return false;
 		l->s.icr = (u32)l->s.icr | (v & 0xff000000) << 32;
 		return true;
-	case REG_LVT ... REG_LVT + LVTS - 1:
-		return write_lvt(l, reg - REG_LVT, v);
+	case REG_LVT ... REG_LVT + LVTS - 1: return write_lvt(l, reg - REG_LVT, v);
 	case REG_INITIAL:
 		if (lapic_timer_mode(l) == TIMER_TSC_DEADLINE)
 			return true;
@@ -243,8 +208,7 @@ bool lapic_reg_write(struct lapic *l, unsigned reg, u64 v)
 	case REG_ISR ... REG_ISR + 7:
 	case REG_TMR ... REG_TMR + 7:
 	case REG_IRR ... REG_IRR + 7:
-	case REG_CURRENT:
-		return !x2; /* read-only: xAPIC drops the store */
+	case REG_CURRENT: return !x2; /* read-only: xAPIC drops the store */
 	}
 	return false;
 }
@@ -263,7 +227,8 @@ bool lapic_base_write(struct lapic *l, u64 value)
 		return false;
 	l->s.base = value;
 	if (mode & BASE_EN && !(mode & BASE_EXTD) && (value & ~0xfffull & l->bus->phys_mask) != LAPIC_BASE)
-		log_limit(l->bus->vm->log, "local APIC: registers moved to %#llx", (unsigned long long)(value & ~0xfffull));
+		log_limit(l->bus->vm->log, "local APIC: registers moved to %#llx",
+			  (unsigned long long)(value & ~0xfffull));
 	if (mode == old_mode)
 		return true;
 	if (!mode) { /* SDM vol. 3 11.4.3: its state is as after power-up when it comes back */

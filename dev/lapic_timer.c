@@ -1,5 +1,6 @@
 /*
- * The local APIC's timer (SDM vol. 3 11.5.4 "APIC Timer"): one-shot and periodic counts at 1 GHz before the divider, and TSC deadline.
+ * The local APIC's timer (SDM vol. 3 11.5.4 "APIC Timer"): one-shot and periodic counts at 1 GHz before the divider,
+ * and TSC deadline.
  *
  * timer_deadline != 0 exactly while the host timer is armed. A guest cannot make the event loop spin: periods shorter
  * than PERIOD_MIN_NS run at that, and a host that was late drops the ticks in between.
@@ -112,9 +113,7 @@ static void fire(void *ctx)
 	u64 period = (u64)l->s.initial_count << divide_shift(l), t = now(l), next;
 
 	switch (lapic_timer_mode(l)) {
-	case TIMER_TSC_DEADLINE:
-		tsc_check(l);
-		return;
+	case TIMER_TSC_DEADLINE: tsc_check(l); return;
 	case TIMER_PERIODIC:
 		if (period) {
 			next = l->s.timer_deadline + MAX(period, PERIOD_MIN_NS);
@@ -124,13 +123,9 @@ static void fire(void *ctx)
 			break;
 		}
 		/* fall through */
-	default:
-		lapic_timer_stop(l);
+	default: lapic_timer_stop(l);
 	}
 	lapic_lvt_fire(l, LVT_TIMER);
 }
 
-void lapic_timer_init(struct lapic *l)
-{
-	timer_init(&l->timer, &l->bus->vm->timers, fire, l);
-}
+void lapic_timer_init(struct lapic *l) { timer_init(&l->timer, &l->bus->vm->timers, fire, l); }

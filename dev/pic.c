@@ -1,8 +1,8 @@
 /*
  * The 8259A pair (Intel 8259A data sheet: "Programming the 8259A", ICW1-4, OCW1-3).
  *
- * A request of an edge input stays latched when the wire falls, so that a pulse is enough. The master's input 2 is the slave's output and always
- * follows it. ICW4's MCS-80 mode, which no PC can use, behaves as 8086 mode.
+ * A request of an edge input stays latched when the wire falls, so that a pulse is enough. The master's input 2 is the
+ * slave's output and always follows it. ICW4's MCS-80 mode, which no PC can use, behaves as 8086 mode.
  */
 #include "dev/pic.h"
 
@@ -11,12 +11,12 @@
 #include "dev/bytes.h"
 
 enum { MASTER, SLAVE };
-#define CASCADE 2u
-#define ICW1_ICW4 0x01u
+#define CASCADE	    2u
+#define ICW1_ICW4   0x01u
 #define ICW1_SINGLE 0x02u
-#define ICW1_LEVEL 0x08u
-#define ICW4_AEOI 0x02u
-#define ICW4_SFNM 0x10u /* special fully nested mode */
+#define ICW1_LEVEL  0x08u
+#define ICW4_AEOI   0x02u
+#define ICW4_SFNM   0x10u /* special fully nested mode */
 
 static bool is_level(const struct pic_chip_state *c, unsigned n) { return c->icw1 & ICW1_LEVEL || c->elcr >> n & 1; }
 
@@ -139,9 +139,7 @@ static void write_ocw2(struct pic_chip_state *c, u8 v)
 
 	switch (v >> 5) {
 	case 0: /* rotate in automatic EOI mode: clear, set */
-	case 4:
-		c->rotate_aeoi = v >> 7;
-		break;
+	case 4: c->rotate_aeoi = v >> 7; break;
 	case 1: /* non-specific EOI, and with rotation */
 	case 5:
 		n = first(c, busy);
@@ -157,9 +155,7 @@ static void write_ocw2(struct pic_chip_state *c, u8 v)
 		if (v & 0x80)
 			c->lowest = n;
 		break;
-	case 6: /* set priority */
-		c->lowest = n;
-		break;
+	case 6: /* set priority */ c->lowest = n; break;
 	}
 }
 
@@ -197,9 +193,7 @@ static void write_data(struct pic_chip_state *c, u8 v)
 		c->icw4 = v;
 		c->init = 0;
 		break;
-	default:
-		c->imr = v;
-		return;
+	default: c->imr = v; return;
 	}
 	if (c->init == 4 && !(c->icw1 & ICW1_ICW4))
 		c->init = 0;
@@ -266,8 +260,14 @@ static void master_write(void *dev, u64 offset, unsigned size, u64 value)
 	bytes_write(dev, offset, size, value, master_put);
 }
 
-static void slave_write(void *dev, u64 offset, unsigned size, u64 value) { bytes_write(dev, offset, size, value, slave_put); }
-static void elcr_write(void *dev, u64 offset, unsigned size, u64 value) { bytes_write(dev, offset, size, value, elcr_put); }
+static void slave_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	bytes_write(dev, offset, size, value, slave_put);
+}
+static void elcr_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	bytes_write(dev, offset, size, value, elcr_put);
+}
 
 static void reset(void *dev)
 {
@@ -296,8 +296,9 @@ const struct bus_ops pic_elcr_ops = {elcr_read, elcr_write};
 
 #define CHIP(f) DESC_INT(struct pic_chip_state, f)
 static const struct desc_field chip_fields[] = {
-	CHIP(level), CHIP(irr), CHIP(isr), CHIP(imr), CHIP(elcr), CHIP(base), CHIP(lowest), CHIP(init), CHIP(icw1), CHIP(icw3),
-	CHIP(icw4), CHIP(read_isr), CHIP(poll), CHIP(special_mask), CHIP(rotate_aeoi), CHIP(ready),
+	CHIP(level),  CHIP(irr),	  CHIP(isr),	     CHIP(imr),	  CHIP(elcr), CHIP(base),
+	CHIP(lowest), CHIP(init),	  CHIP(icw1),	     CHIP(icw3),  CHIP(icw4), CHIP(read_isr),
+	CHIP(poll),   CHIP(special_mask), CHIP(rotate_aeoi), CHIP(ready),
 };
 static DESC(chip_desc, struct pic_chip_state, chip_fields);
 static const struct desc_field fields[] = {DESC_SUBS(struct pic_state, chip, &chip_desc)};

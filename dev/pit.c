@@ -1,8 +1,9 @@
 /*
  * The 8254 (Intel 8254 data sheet: "Mode Definitions", "Read-Back Command", "Counter Latch Command").
  *
- * A counter's value is a function of its mode, its count and the ticks since it was loaded; elapsed() gives those ticks. The one clock that real
- * counters spend on loading is left out. Edges of OUT 0 that a late host or a tiny count would bunch closer than EDGE_MIN_NS are merged.
+ * A counter's value is a function of its mode, its count and the ticks since it was loaded; elapsed() gives those
+ * ticks. The one clock that real counters spend on loading is left out. Edges of OUT 0 that a late host or a tiny count
+ * would bunch closer than EDGE_MIN_NS are merged.
  */
 #include "dev/pit.h"
 
@@ -47,14 +48,10 @@ static bool output(const struct pit_channel_state *c, u64 t)
 	e = elapsed(c, t);
 	switch (c->mode) {
 	case 0:
-	case 1:
-		return e >= c->count;
-	case 2:
-		return !c->gate || e % c->count != c->count - 1;
-	case 3:
-		return !c->gate || e % c->count < (c->count + 1) / 2;
-	default:
-		return e != c->count;
+	case 1: return e >= c->count;
+	case 2: return !c->gate || e % c->count != c->count - 1;
+	case 3: return !c->gate || e % c->count < (c->count + 1) / 2;
+	default: return e != c->count;
 	}
 }
 
@@ -92,18 +89,11 @@ static u64 next_rise(const struct pit_channel_state *c, u64 t)
 	if (!c->armed || !c->gate)
 		return 0;
 	switch (c->mode) {
-	case 0:
-		at = c->count;
-		break;
+	case 0: at = c->count; break;
 	case 2:
-	case 3:
-		at = (e / c->count + 1) * c->count;
-		break;
-	case 4:
-		at = (u64)c->count + 1;
-		break;
-	default:
-		return 0;
+	case 3: at = (e / c->count + 1) * c->count; break;
+	case 4: at = (u64)c->count + 1; break;
+	default: return 0;
 	}
 	if (at <= e)
 		return 0;
@@ -276,7 +266,10 @@ static void pit_put(void *dev, unsigned offset, u8 value)
 }
 
 static u64 pit_read(void *dev, u64 offset, unsigned size) { return bytes_read(dev, offset, size, pit_get); }
-static void pit_write(void *dev, u64 offset, unsigned size, u64 value) { bytes_write(dev, offset, size, value, pit_put); }
+static void pit_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	bytes_write(dev, offset, size, value, pit_put);
+}
 
 /* "Gate Pin Operations": level in modes 0 and 4, rising edge in 1 and 5, both in 2 and 3. */
 static void set_gate(struct pit_channel_state *c, bool gate, u64 t)
@@ -356,9 +349,12 @@ const struct bus_ops pit_speaker_ops = {speaker_read, speaker_write};
 
 #define CH(f) DESC_INT(struct pit_channel_state, f)
 static const struct desc_field ch_fields[] = {
-	CH(start), CH(paused), CH(count), CH(next_count), CH(mode), CH(rw), CH(bcd), CH(gate), CH(write_low), CH(write_high),
-	CH(read_high), CH(latched), CH(latch), CH(status_latched), CH(status), CH(armed), CH(null_count),
-	DESC_ARR(struct pit_channel_state, zero),
+	CH(start),	CH(paused),	    CH(count),
+	CH(next_count), CH(mode),	    CH(rw),
+	CH(bcd),	CH(gate),	    CH(write_low),
+	CH(write_high), CH(read_high),	    CH(latched),
+	CH(latch),	CH(status_latched), CH(status),
+	CH(armed),	CH(null_count),	    DESC_ARR(struct pit_channel_state, zero),
 };
 static DESC(ch_desc, struct pit_channel_state, ch_fields);
 static const struct desc_field fields[] = {

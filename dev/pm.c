@@ -1,8 +1,9 @@
 /*
- * ACPI fixed hardware (ACPI 6.4 4.8.3 "PM1 Registers", 4.8.3.3 "Power Management Timer", 4.8.4.1 "General-Purpose Event Register Blocks").
+ * ACPI fixed hardware (ACPI 6.4 4.8.3 "PM1 Registers", 4.8.3.3 "Power Management Timer", 4.8.4.1 "General-Purpose Event
+ * Register Blocks").
  *
- * The SCI is high while an enabled status bit is set. TMR_STS follows bit 31 of the timer: brought up to date when somebody looks, and by a
- * host timer only while TMR_EN is set.
+ * The SCI is high while an enabled status bit is set. TMR_STS follows bit 31 of the timer: brought up to date when
+ * somebody looks, and by a host timer only while TMR_EN is set.
  */
 #include "dev/pm.h"
 
@@ -10,14 +11,14 @@
 
 #include "dev/bytes.h"
 
-#define STS_TMR 0x0001u
-#define STS_ALL 0x8731u /* TMR BM GBL PWRBTN SLPBTN RTC WAK */
-#define EN_ALL 0x0721u
+#define STS_TMR	   0x0001u
+#define STS_ALL	   0x8731u /* TMR BM GBL PWRBTN SLPBTN RTC WAK */
+#define EN_ALL	   0x0721u
 #define STS_PWRBTN 0x0100u
 #define CNT_SCI_EN 0x0001u
-#define CNT_KEPT 0x1c02u /* SLP_TYP, BM_RLD */
+#define CNT_KEPT   0x1c02u /* SLP_TYP, BM_RLD */
 #define CNT_SLP_EN 0x2000u
-#define OFF_RESET 0x30u
+#define OFF_RESET  0x30u
 
 static u64 ticks(const struct pm *pm)
 {
@@ -55,21 +56,13 @@ static u8 pm_get(void *dev, unsigned offset)
 	struct pm *pm = dev;
 
 	switch (offset) {
-	case PM_EVT ... PM_EVT + 1:
-		update(pm);
-		return half(pm->s.pm1_status, offset);
-	case PM_EVT + 2 ... PM_EVT + 3:
-		return half(pm->s.pm1_enable, offset);
-	case PM_CNT ... PM_CNT + 1:
-		return half(pm->s.pm1_control | CNT_SCI_EN, offset);
-	case PM_TIMER ... PM_TIMER + 3:
-		return (u8)(ticks(pm) >> (offset - PM_TIMER) * 8);
-	case PM_GPE0 ... PM_GPE0 + 1:
-		return half(pm->s.gpe_status, offset);
-	case PM_GPE0 + 2 ... PM_GPE0 + 3:
-		return half(pm->s.gpe_enable, offset);
-	case OFF_RESET:
-		return pm_reset_read(pm);
+	case PM_EVT ... PM_EVT + 1: update(pm); return half(pm->s.pm1_status, offset);
+	case PM_EVT + 2 ... PM_EVT + 3: return half(pm->s.pm1_enable, offset);
+	case PM_CNT ... PM_CNT + 1: return half(pm->s.pm1_control | CNT_SCI_EN, offset);
+	case PM_TIMER ... PM_TIMER + 3: return (u8)(ticks(pm) >> (offset - PM_TIMER) * 8);
+	case PM_GPE0 ... PM_GPE0 + 1: return half(pm->s.gpe_status, offset);
+	case PM_GPE0 + 2 ... PM_GPE0 + 3: return half(pm->s.gpe_enable, offset);
+	case OFF_RESET: return pm_reset_read(pm);
 	}
 	return 0;
 }
@@ -92,23 +85,12 @@ static void pm_put(void *dev, unsigned offset, u8 value)
 		update(pm);
 		pm->s.pm1_status &= ~with_half(0, offset, value);
 		break;
-	case PM_EVT + 2 ... PM_EVT + 3:
-		pm->s.pm1_enable = with_half(pm->s.pm1_enable, offset, value) & EN_ALL;
-		break;
-	case PM_CNT ... PM_CNT + 1:
-		control(pm, offset, value);
-		return;
-	case PM_GPE0 ... PM_GPE0 + 1:
-		pm->s.gpe_status &= ~with_half(0, offset, value);
-		break;
-	case PM_GPE0 + 2 ... PM_GPE0 + 3:
-		pm->s.gpe_enable = with_half(pm->s.gpe_enable, offset, value);
-		break;
-	case OFF_RESET:
-		pm_reset_write(pm, value);
-		return;
-	default:
-		return;
+	case PM_EVT + 2 ... PM_EVT + 3: pm->s.pm1_enable = with_half(pm->s.pm1_enable, offset, value) & EN_ALL; break;
+	case PM_CNT ... PM_CNT + 1: control(pm, offset, value); return;
+	case PM_GPE0 ... PM_GPE0 + 1: pm->s.gpe_status &= ~with_half(0, offset, value); break;
+	case PM_GPE0 + 2 ... PM_GPE0 + 3: pm->s.gpe_enable = with_half(pm->s.gpe_enable, offset, value); break;
+	case OFF_RESET: pm_reset_write(pm, value); return;
+	default: return;
 	}
 	update(pm);
 }
@@ -180,8 +162,8 @@ const struct bus_ops pm_reset_ops = {reset_read, reset_write};
 
 #define F(f) DESC_INT(struct pm_state, f)
 static const struct desc_field fields[] = {
-	F(timer_zero), F(toggles), F(pm1_status), F(pm1_enable), F(pm1_control), F(gpe_status), F(gpe_enable), F(gpe_level),
-	F(reset_control), DESC_ARR(struct pm_state, zero),
+	F(timer_zero), F(toggles),    F(pm1_status), F(pm1_enable),    F(pm1_control),
+	F(gpe_status), F(gpe_enable), F(gpe_level),  F(reset_control), DESC_ARR(struct pm_state, zero),
 };
 DESC(pm_state_desc, struct pm_state, fields);
 

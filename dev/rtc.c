@@ -1,9 +1,9 @@
 /*
  * The MC146818 (Motorola MC146818A data sheet: "Time, Calendar, and Alarm Locations", "Update Cycle", "Registers").
  *
- * The clock runs while SET is 0 and the divider is 010 (32,768 Hz). Then the time bytes are computed from the wall clock and `offset`; while it
- * stands they are memory. A second turns at the end of its update cycle, which UIP announces 244 us + 1984 us before. Releasing the
- * divider's reset starts half a second before the next turn.
+ * The clock runs while SET is 0 and the divider is 010 (32,768 Hz). Then the time bytes are computed from the wall
+ * clock and `offset`; while it stands they are memory. A second turns at the end of its update cycle, which UIP
+ * announces 244 us + 1984 us before. Releasing the divider's reset starts half a second before the next turn.
  */
 #include "dev/rtc.h"
 
@@ -12,26 +12,38 @@
 
 #include "dev/bytes.h"
 
-enum { SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKDAY, DAY, MONTH, YEAR, REG_A, REG_B, REG_C, REG_D };
+enum {
+	SECONDS,
+	SECONDS_ALARM,
+	MINUTES,
+	MINUTES_ALARM,
+	HOURS,
+	HOURS_ALARM,
+	WEEKDAY,
+	DAY,
+	MONTH,
+	YEAR,
+	REG_A,
+	REG_B,
+	REG_C,
+	REG_D
+};
 #define CENTURY 0x32u
 
-#define A_UIP 0x80u
-#define B_SET 0x80u
-#define B_BINARY 0x04u
-#define B_24H 0x02u
-#define FLAG_IRQ 0x80u
+#define A_UIP	      0x80u
+#define B_SET	      0x80u
+#define B_BINARY      0x04u
+#define B_24H	      0x02u
+#define FLAG_IRQ      0x80u
 #define FLAG_PERIODIC 0x40u
-#define FLAG_ALARM 0x20u
-#define FLAG_UPDATE 0x10u
-#define FLAGS 0x70u
-#define UIP_NS 2228000u
+#define FLAG_ALARM    0x20u
+#define FLAG_UPDATE   0x10u
+#define FLAGS	      0x70u
+#define UIP_NS	      2228000u
 
 static u64 mono(const struct rtc *r) { return r->queue->clock->now(r->queue->clock); }
 
-static u64 guest_ns(const struct rtc *r)
-{
-	return r->queue->clock->wall(r->queue->clock) + (u64)r->s.offset;
-}
+static u64 guest_ns(const struct rtc *r) { return r->queue->clock->wall(r->queue->clock) + (u64)r->s.offset; }
 
 static u64 guest_sec(const struct rtc *r) { return guest_ns(r) / NS_PER_SEC; }
 static bool runs(const struct rtc *r) { return !(r->s.cmos[REG_B] & B_SET) && (r->s.cmos[REG_A] >> 4 & 7) == 2; }
@@ -45,7 +57,10 @@ static bool is_time(unsigned n)
 /* ---- time bytes ---- */
 
 static u8 encode(const struct rtc *r, unsigned v) { return r->s.cmos[REG_B] & B_BINARY ? v : v / 10 << 4 | v % 10; }
-static unsigned decode(const struct rtc *r, u8 v) { return r->s.cmos[REG_B] & B_BINARY ? v : (v >> 4) * 10u + (v & 15); }
+static unsigned decode(const struct rtc *r, u8 v)
+{
+	return r->s.cmos[REG_B] & B_BINARY ? v : (v >> 4) * 10u + (v & 15);
+}
 
 static u8 encode_hour(const struct rtc *r, unsigned hour)
 {
@@ -114,7 +129,8 @@ static bool alarm_matches(const struct rtc *r, u64 sec)
 {
 	const u8 *c = r->s.cmos;
 
-	return alarm_byte(r, c[SECONDS_ALARM], encode(r, sec % 60)) && alarm_byte(r, c[MINUTES_ALARM], encode(r, sec / 60 % 60)) &&
+	return alarm_byte(r, c[SECONDS_ALARM], encode(r, sec % 60)) &&
+	       alarm_byte(r, c[MINUTES_ALARM], encode(r, sec / 60 % 60)) &&
 	       alarm_byte(r, c[HOURS_ALARM], encode_hour(r, sec / 3600 % 24));
 }
 
@@ -246,15 +262,10 @@ static void write_reg(struct rtc *r, unsigned n, u8 v)
 		return;
 	}
 	switch (n) {
-	case REG_A:
-		write_control(r, n, v & 0x7f);
-		return;
-	case REG_B:
-		write_control(r, n, v);
-		return;
+	case REG_A: write_control(r, n, v & 0x7f); return;
+	case REG_B: write_control(r, n, v); return;
 	case REG_C:
-	case REG_D:
-		return;
+	case REG_D: return;
 	case SECONDS_ALARM:
 	case MINUTES_ALARM:
 	case HOURS_ALARM:
@@ -284,7 +295,10 @@ static void rtc_put(void *dev, unsigned offset, u8 value)
 }
 
 static u64 rtc_read(void *dev, u64 offset, unsigned size) { return bytes_read(dev, offset, size, rtc_get); }
-static void rtc_write(void *dev, u64 offset, unsigned size, u64 value) { bytes_write(dev, offset, size, value, rtc_put); }
+static void rtc_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	bytes_write(dev, offset, size, value, rtc_put);
+}
 
 /* RESET clears the interrupt enables and flags; the battery keeps the rest. */
 static void reset(void *dev)
@@ -339,8 +353,9 @@ void rtc_init(struct rtc *r, struct timer_queue *queue, struct irq_line irq8, u6
 const struct bus_ops rtc_ops = {rtc_read, rtc_write};
 
 static const struct desc_field fields[] = {
-	DESC_INT(struct rtc_state, offset),  DESC_INT(struct rtc_state, update_seen), DESC_INT(struct rtc_state, periodic_seen),
-	DESC_ARR(struct rtc_state, cmos),    DESC_INT(struct rtc_state, index),       DESC_ARR(struct rtc_state, zero),
+	DESC_INT(struct rtc_state, offset),	   DESC_INT(struct rtc_state, update_seen),
+	DESC_INT(struct rtc_state, periodic_seen), DESC_ARR(struct rtc_state, cmos),
+	DESC_INT(struct rtc_state, index),	   DESC_ARR(struct rtc_state, zero),
 };
 DESC(rtc_state_desc, struct rtc_state, fields);
 

@@ -1,8 +1,8 @@
 /*
  * The 16550A (National Semiconductor PC16550D data sheet, 8.0 "Registers").
  *
- * The transmitter is infinitely fast: THRE and TEMT are always set, and each byte written raises the THRE interrupt anew. OUT2 gates the
- * interrupt wire, as on every PC; in loopback the wire is off because OUT2's pin is.
+ * The transmitter is infinitely fast: THRE and TEMT are always set, and each byte written raises the THRE interrupt
+ * anew. OUT2 gates the interrupt wire, as on every PC; in loopback the wire is off because OUT2's pin is.
  */
 #include "dev/uart.h"
 
@@ -17,11 +17,20 @@ enum { IIR_NONE = 1, IIR_MODEM = 0, IIR_THRE = 2, IIR_RDA = 4, IIR_LINE = 6, IIR
 enum { FCR_ENABLE = 1, FCR_CLEAR_RX = 2, FCR_CLEAR_TX = 4 };
 enum { LCR_DLAB = 0x80 };
 enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 16 };
-enum { LSR_DR = 1, LSR_OE = 2, LSR_PE = 4, LSR_FE = 8, LSR_BI = 16, LSR_THRE = 32, LSR_TEMT = 64, LSR_FIFO_ERROR = 128 };
+enum {
+	LSR_DR = 1,
+	LSR_OE = 2,
+	LSR_PE = 4,
+	LSR_FE = 8,
+	LSR_BI = 16,
+	LSR_THRE = 32,
+	LSR_TEMT = 64,
+	LSR_FIFO_ERROR = 128
+};
 enum { MSR_DELTAS = 0x0f, MSR_TERI = 4, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80 };
 
 #define LSR_ERRORS (LSR_OE | LSR_PE | LSR_FE | LSR_BI)
-#define FLUSH_NS 4000000u
+#define FLUSH_NS   4000000u
 
 static bool fifo(const struct uart *u) { return u->s.fcr & FCR_ENABLE; }
 static unsigned capacity(const struct uart *u) { return fifo(u) ? UART_FIFO : 1; }
@@ -98,7 +107,7 @@ static void arm_timeout(struct uart *u)
 		timer_cancel(&u->timeout);
 	else /* four characters' time at 115200 / divisor baud */
 		timer_arm(&u->timeout, u->queue->clock->now(u->queue->clock) +
-				       (u64)(divisor ? divisor : 1) * 4 * char_bits(u) * NS_PER_SEC / 115200);
+					       (u64)(divisor ? divisor : 1) * 4 * char_bits(u) * NS_PER_SEC / 115200);
 }
 
 static void timeout_fire(void *ctx)
@@ -233,23 +242,16 @@ static void uart_put(void *dev, unsigned reg, u8 v)
 			u->s.iir_thre = 1;
 		u->s.ier = v & 0x0f;
 		break;
-	case REG_IIR:
-		write_fcr(u, v);
-		break;
-	case REG_LCR:
-		u->s.lcr = v;
-		break;
+	case REG_IIR: write_fcr(u, v); break;
+	case REG_LCR: u->s.lcr = v; break;
 	case REG_MCR:
 		u->s.mcr = v & 0x1f;
 		update_modem(u);
 		if (!(v & MCR_LOOP) && u->room_cb)
 			u->room_cb(u->room_ctx);
 		break;
-	case REG_SCR:
-		u->s.scr = v;
-		return;
-	default: /* LSR and MSR are read-only (writing them is for factory tests) */
-		return;
+	case REG_SCR: u->s.scr = v; return;
+	default: /* LSR and MSR are read-only (writing them is for factory tests) */ return;
 	}
 	update(u);
 }
@@ -275,10 +277,8 @@ static u8 uart_get(void *dev, unsigned reg)
 	u8 v;
 
 	switch (reg & 7) {
-	case REG_DATA:
-		return dlab ? u->s.dll : take(u);
-	case REG_IER:
-		return dlab ? u->s.dlm : u->s.ier;
+	case REG_DATA: return dlab ? u->s.dll : take(u);
+	case REG_IER: return dlab ? u->s.dlm : u->s.ier;
 	case REG_IIR:
 		v = identify(u);
 		if (v == IIR_THRE) {
@@ -286,25 +286,24 @@ static u8 uart_get(void *dev, unsigned reg)
 			update(u);
 		}
 		return v | (fifo(u) ? IIR_FIFO : 0);
-	case REG_LCR:
-		return u->s.lcr;
-	case REG_MCR:
-		return u->s.mcr;
-	case REG_LSR:
-		return read_lsr(u);
+	case REG_LCR: return u->s.lcr;
+	case REG_MCR: return u->s.mcr;
+	case REG_LSR: return read_lsr(u);
 	case REG_MSR:
 		v = u->s.msr;
 		u->s.msr &= ~MSR_DELTAS;
 		if (v & MSR_DELTAS)
 			update(u);
 		return v;
-	default:
-		return u->s.scr;
+	default: return u->s.scr;
 	}
 }
 
 static u64 uart_read(void *dev, u64 offset, unsigned size) { return bytes_read(dev, offset, size, uart_get); }
-static void uart_write(void *dev, u64 offset, unsigned size, u64 value) { bytes_write(dev, offset, size, value, uart_put); }
+static void uart_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	bytes_write(dev, offset, size, value, uart_put);
+}
 
 static void power_on(struct uart *u)
 {
@@ -339,8 +338,8 @@ const struct bus_ops uart_ops = {uart_read, uart_write};
 #define F(f) DESC_INT(struct uart_state, f)
 #define A(f) DESC_ARR(struct uart_state, f)
 static const struct desc_field fields[] = {
-	F(ier), F(iir_thre), F(fcr), F(lcr), F(mcr), F(lsr), F(msr), F(scr), F(dll), F(dlm), A(rx), A(rx_error), F(rx_head),
-	F(rx_count), F(timeout), A(zero),
+	F(ier), F(iir_thre), F(fcr), F(lcr),	  F(mcr),     F(lsr),	   F(msr),     F(scr),
+	F(dll), F(dlm),	     A(rx),  A(rx_error), F(rx_head), F(rx_count), F(timeout), A(zero),
 };
 DESC(uart_state_desc, struct uart_state, fields);
 

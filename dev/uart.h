@@ -1,10 +1,10 @@
 /*
  * The 16550A: FIFOs of 16 bytes, all interrupt identifications, loopback, modem lines (peer always ready).
  *
- * Wiring: ports 0x3f8-0x3ff (COM1, IRQ 4) uart_ops. Host side: bytes go out through a char_sink, come in through uart_source().
- * Cheap per byte: a byte is sent at once (THR is always empty); output is gathered and handed to the sink in one call when the buffer is
- * full, on a line's end, or a few ms later. Reception keeps the line's pace out of it: input waits at the host until there is room, and
- * `uart_room_cb` says when there is again.
+ * Wiring: ports 0x3f8-0x3ff (COM1, IRQ 4) uart_ops. Host side: bytes go out through a char_sink, come in through
+ * uart_source(). Cheap per byte: a byte is sent at once (THR is always empty); output is gathered and handed to the
+ * sink in one call when the buffer is full, on a line's end, or a few ms later. Reception keeps the line's pace out of
+ * it: input waits at the host until there is room, and `uart_room_cb` says when there is again.
  */
 #ifndef DEV_UART_H
 #define DEV_UART_H
@@ -23,7 +23,7 @@ struct uart_state {
 	u8 rx[UART_FIFO];
 	u8 rx_error[UART_FIFO]; /* LSR bits of each byte */
 	u8 rx_head, rx_count;
-	u8 timeout;             /* character timeout interrupt pending */
+	u8 timeout; /* character timeout interrupt pending */
 	u8 zero[3];
 };
 

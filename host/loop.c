@@ -1,10 +1,11 @@
 /*
  * The event loop's thread: libuv around a timerfd for vm->timers, a queue of posted calls, and polled file descriptors.
  *
- * libuv's own timers count milliseconds, so the queue's next deadline goes into a timerfd (CLOCK_MONOTONIC, which is what clock_host
- * reads). timer_queue's wake sets it straight from the thread that armed: no round trip through the loop.
- * Only the loop's thread touches libuv's handles; other threads ask through the posted queue. Order of locks: vm->lock, then post_lock.
- * A watch owns a duplicate of its descriptor, so that the caller may close his own at any time.
+ * libuv's own timers count milliseconds, so the queue's next deadline goes into a timerfd (CLOCK_MONOTONIC, which is
+ * what clock_host reads). timer_queue's wake sets it straight from the thread that armed: no round trip through the
+ * loop. Only the loop's thread touches libuv's handles; other threads ask through the posted queue. Order of locks:
+ * vm->lock, then post_lock. A watch owns a duplicate of its descriptor, so that the caller may close his own at any
+ * time.
  */
 #include "host/loop.h"
 
@@ -42,7 +43,7 @@ struct host_watch {
 	int fd;
 	void (*cb)(void *ctx); /* NULL once unwatched */
 	void *ctx;
-	bool polling;          /* the handle belongs to libuv */
+	bool polling; /* the handle belongs to libuv */
 	struct host_watch *next;
 };
 

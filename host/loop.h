@@ -1,5 +1,6 @@
 /*
- * The event loop: one thread (libuv) that fires a VM's timers and moves host I/O, always with vm->lock held around callbacks.
+ * The event loop: one thread (libuv) that fires a VM's timers and moves host I/O, always with vm->lock held around
+ * callbacks.
  *
  * It is what chips' timers and host files hang on; chips themselves know only struct timer_queue and struct char_sink.
  */

@@ -1,4 +1,5 @@
-/* Local APICs and the IOAPIC: priorities, EOI, destinations, timer, deadline, mode transitions, level interrupts, ExtINT. */
+/* Local APICs and the IOAPIC: priorities, EOI, destinations, timer, deadline, mode transitions, level interrupts,
+ * ExtINT. */
 #include "tests/unit/dev_fake.h"
 
 #include <string.h>
@@ -7,7 +8,7 @@
 #include "dev/lapic.h"
 #include "dev/pic.h"
 
-#define CPUS 4u
+#define CPUS   4u
 #define TSC_HZ 2000000000ull
 
 struct fake_cpu {
@@ -131,9 +132,9 @@ static void priorities(void **state)
 	assert_int_equal(highest(0), 0x62);
 	assert_int_equal(ack(0), 0x62);
 	assert_int_equal(rd(0, 0xa0), 0x60);
-	assert_int_equal(highest(0), -1); /* 45h is of a lower class */
+	assert_int_equal(highest(0), -1);     /* 45h is of a lower class */
 	assert_int_equal(rd(0, 0x220), 0x22); /* IRR 41h 45h */
-	assert_int_equal(rd(0, 0x130), 0x4); /* ISR 62h */
+	assert_int_equal(rd(0, 0x130), 0x4);  /* ISR 62h */
 	ipi(0, 0, 0x4071);
 	assert_int_equal(ack(0), 0x71);
 	wr(0, 0xb0, 0);
@@ -279,7 +280,7 @@ static void periodic(void **state)
 	go(0);
 	assert_int_equal(ack(0), 0xec);
 	assert_int_equal(rd(0, 0x390), 250000); /* still on its grid */
-	wr(0, 0x320, 0x300ec); /* masked */
+	wr(0, 0x320, 0x300ec);			/* masked */
 	wr(0, 0xb0, 0);
 	go(5000000);
 	assert_int_equal(highest(0), -1);
@@ -320,9 +321,9 @@ static void base_transitions(void **state)
 	assert_false(set_msr(0, 0x1b, 0xfee00400)); /* EXTD without EN */
 	assert_false(set_msr(0, 0x1b, 0xfee00a00)); /* reserved */
 	assert_false(set_msr(0, 0x1b, 1ull << 48 | 0xfee00900));
-	assert_true(set_msr(0, 0x1b, 0xfee00d00)); /* x2APIC */
+	assert_true(set_msr(0, 0x1b, 0xfee00d00));  /* x2APIC */
 	assert_false(set_msr(0, 0x1b, 0xfee00900)); /* and not back */
-	assert_true(set_msr(0, 0x1b, 0xfee00100)); /* off */
+	assert_true(set_msr(0, 0x1b, 0xfee00100));  /* off */
 	assert_false(set_msr(0, 0x1b, 0xfee00d00)); /* off to x2APIC */
 	assert_true(set_msr(0, 0x1b, 0xfee00900));
 	assert_int_equal(rd(0, 0xf0), 0xff); /* as after power-up */
@@ -489,9 +490,25 @@ static void tiles(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(power_on), T(priorities), T(task_priority), T(shorthands), T(logical), T(start_up), T(errors), T(one_shot),
-		T(periodic), T(deadline), T(base_transitions), T(x2apic), T(own_memory), T(io_registers), T(io_edge),
-		T(io_level), T(extint), T(msi), cmocka_unit_test(tiles),
+		T(power_on),
+		T(priorities),
+		T(task_priority),
+		T(shorthands),
+		T(logical),
+		T(start_up),
+		T(errors),
+		T(one_shot),
+		T(periodic),
+		T(deadline),
+		T(base_transitions),
+		T(x2apic),
+		T(own_memory),
+		T(io_registers),
+		T(io_edge),
+		T(io_level),
+		T(extint),
+		T(msi),
+		cmocka_unit_test(tiles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

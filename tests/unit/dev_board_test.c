@@ -188,10 +188,14 @@ static void tiles(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(keyboard_controller, setup), cmocka_unit_test_setup(pm_timer, setup),
-		cmocka_unit_test_setup(pm_events, setup),           cmocka_unit_test_setup(sleeping, setup),
-		cmocka_unit_test_setup(reset_port, setup),          cmocka_unit_test(debug_exit),
-		cmocka_unit_test(shared_wire),                      cmocka_unit_test(tiles),
+		cmocka_unit_test_setup(keyboard_controller, setup),
+		cmocka_unit_test_setup(pm_timer, setup),
+		cmocka_unit_test_setup(pm_events, setup),
+		cmocka_unit_test_setup(sleeping, setup),
+		cmocka_unit_test_setup(reset_port, setup),
+		cmocka_unit_test(debug_exit),
+		cmocka_unit_test(shared_wire),
+		cmocka_unit_test(tiles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* The 8259 pair: initialisation, priorities, every EOI, rotation, special mask, cascade, spurious, level inputs, polling. */
+/* The 8259 pair: initialisation, priorities, every EOI, rotation, special mask, cascade, spurious, level inputs,
+ * polling. */
 #include "tests/unit/dev_fake.h"
 
 #include "dev/pic.h"
@@ -195,11 +196,16 @@ static void tiles(void **state) { assert_null(desc_check(&pic_state_desc)); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(never_initialised),           cmocka_unit_test_setup(priorities, setup),
-		cmocka_unit_test_setup(cascade, setup),        cmocka_unit_test_setup(fully_nested, setup),
-		cmocka_unit_test_setup(spurious, setup),       cmocka_unit_test_setup(automatic_eoi, setup),
-		cmocka_unit_test_setup(rotation, setup),       cmocka_unit_test_setup(special_mask, setup),
-		cmocka_unit_test_setup(level_input, setup),    cmocka_unit_test_setup(polling, setup),
+		cmocka_unit_test(never_initialised),
+		cmocka_unit_test_setup(priorities, setup),
+		cmocka_unit_test_setup(cascade, setup),
+		cmocka_unit_test_setup(fully_nested, setup),
+		cmocka_unit_test_setup(spurious, setup),
+		cmocka_unit_test_setup(automatic_eoi, setup),
+		cmocka_unit_test_setup(rotation, setup),
+		cmocka_unit_test_setup(special_mask, setup),
+		cmocka_unit_test_setup(level_input, setup),
+		cmocka_unit_test_setup(polling, setup),
 		cmocka_unit_test(tiles),
 	};
 

@@ -201,11 +201,16 @@ static void tiles(void **state) { assert_null(desc_check(&pit_state_desc)); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(mode0, setup),          cmocka_unit_test_setup(mode1, setup),
-		cmocka_unit_test_setup(mode2, setup),          cmocka_unit_test_setup(mode2_new_count, setup),
-		cmocka_unit_test_setup(mode3, setup),          cmocka_unit_test_setup(mode4_irq, setup),
-		cmocka_unit_test_setup(mode0_irq, setup),      cmocka_unit_test_setup(read_back, setup),
-		cmocka_unit_test_setup(bcd, setup),            cmocka_unit_test_setup(smallest_count, setup),
+		cmocka_unit_test_setup(mode0, setup),
+		cmocka_unit_test_setup(mode1, setup),
+		cmocka_unit_test_setup(mode2, setup),
+		cmocka_unit_test_setup(mode2_new_count, setup),
+		cmocka_unit_test_setup(mode3, setup),
+		cmocka_unit_test_setup(mode4_irq, setup),
+		cmocka_unit_test_setup(mode0_irq, setup),
+		cmocka_unit_test_setup(read_back, setup),
+		cmocka_unit_test_setup(bcd, setup),
+		cmocka_unit_test_setup(smallest_count, setup),
 		cmocka_unit_test(tiles),
 	};
 

@@ -183,10 +183,10 @@ static void tiles(void **state) { assert_null(desc_check(&rtc_state_desc)); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(reads_time, setup),         cmocka_unit_test_setup(uip, setup),
-		cmocka_unit_test_setup(sets_time, setup),          cmocka_unit_test_setup(update_interrupt, setup),
-		cmocka_unit_test_setup(alarm_interrupt, setup),    cmocka_unit_test_setup(periodic_interrupt, setup),
-		cmocka_unit_test_setup(memory, setup),             cmocka_unit_test(tiles),
+		cmocka_unit_test_setup(reads_time, setup),	cmocka_unit_test_setup(uip, setup),
+		cmocka_unit_test_setup(sets_time, setup),	cmocka_unit_test_setup(update_interrupt, setup),
+		cmocka_unit_test_setup(alarm_interrupt, setup), cmocka_unit_test_setup(periodic_interrupt, setup),
+		cmocka_unit_test_setup(memory, setup),		cmocka_unit_test(tiles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

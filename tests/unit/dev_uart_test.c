@@ -210,10 +210,10 @@ static void tiles(void **state) { assert_null(desc_check(&uart_state_desc)); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(registers, setup),          cmocka_unit_test_setup(output, setup),
+		cmocka_unit_test_setup(registers, setup),	   cmocka_unit_test_setup(output, setup),
 		cmocka_unit_test_setup(transmit_interrupt, setup), cmocka_unit_test_setup(receive_single, setup),
-		cmocka_unit_test_setup(receive_fifo, setup),       cmocka_unit_test_setup(loopback, setup),
-		cmocka_unit_test_setup(interrupt_order, setup),    cmocka_unit_test(tiles),
+		cmocka_unit_test_setup(receive_fifo, setup),	   cmocka_unit_test_setup(loopback, setup),
+		cmocka_unit_test_setup(interrupt_order, setup),	   cmocka_unit_test(tiles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,9 @@
 /* The event loop on the host's own clock: timers, posted calls, descriptors, stopping with everything pending. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <fcntl.h>
 #include <stdlib.h>
