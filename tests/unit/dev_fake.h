@@ -2,11 +2,12 @@
 #ifndef TESTS_UNIT_DEV_FAKE_H
 #define TESTS_UNIT_DEV_FAKE_H
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "base/timer.h"
 #include "core/bus.h"

@@ -1,5 +1,4 @@
 /* The event loop on the host's own clock: timers, posted calls, descriptors, stopping with everything pending. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +7,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "host/loop.h"
 
