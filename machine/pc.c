@@ -220,4 +220,7 @@ void pc_firmware(struct pc *pc)
 			d->s.config[PCI_INTERRUPT_LINE] =
 				(u8)(16 + pci_intx_wire(slot, d->s.config[PCI_INTERRUPT_PIN]));
 	}
+	/* LINT0 as ExtINT: the virtual wire mode that a guest without APIC drivers relies on (MP specification 3.6.2.2). */
+	if (!pc->cfg.irqchip_set)
+		lapic_virtual_wire(&pc->lapic.apic[0]);
 }
