@@ -145,6 +145,11 @@ static void fill_operands(struct bind *b, unsigned off)
 			*regs[i] = insn_reg_offset(o->reg.value);
 		} else if (op_is_mem(o) && !(in->flags & IN_MEM)) {
 			fill_memory(in, o, b->mode, off, b->zi->length);
+			/* Zydis 4.0 takes REX.B for a base register where 32-bit SIB addressing has none (SDM vol. 2 table 2-5). */
+			if (b->zi->raw.sib.offset && b->zi->raw.sib.base == 5 && b->zi->raw.modrm.mod == 0) {
+				in->base = CPU_OFF(c.zero);
+				in->disp = b->zi->raw.disp.value;
+			}
 		} else if (op_is_imm(o) && !have_imm) {
 			in->imm = o->imm.is_signed ? (u64)o->imm.value.s : o->imm.value.u;
 			have_imm = true;

@@ -92,6 +92,13 @@ static always_inline enum outcome source_read(struct x86_cpu *cpu, const struct 
 	return OUT_NEXT;
 }
 
+/* The VEX forms that Zydis knows are another processor's (KNC). */
+static bool scan_bind(struct bind *b, insn_fn *const h[4])
+{
+	b->in->fn = b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? h[size_index(b->in->opsize)] : check_invalid;
+	return b->in->fn;
+}
+
 /* The whole destination register takes part, since a zero source may leave any of it alone. */
 #define SCAN(name, op, letter, bits)                                                                            \
 	HANDLER(name##_##bits)                                                                                  \
@@ -116,8 +123,7 @@ static always_inline enum outcome source_read(struct x86_cpu *cpu, const struct 
 	{                                                                                             \
 		static insn_fn *const h[4] = {NULL, name##_16, name##_32, name##_64};                 \
                                                                                                       \
-		b->in->fn = h[size_index(b->in->opsize)];                                             \
-		return b->in->fn;                                                                     \
+		return scan_bind(b, h);                                                               \
 	}
 SCAN_ALL(bsf)
 SCAN_ALL(bsr)

@@ -86,8 +86,10 @@ static bool bind_far(struct bind *b, insn_fn *fn)
 
 bool bind_jmp(struct bind *b)
 {
-	bool wide = bind_code64(b) && b->in->opsize == 8;
+	bool wide;
 
+	bind_branch_size(b);
+	wide = bind_code64(b) && b->in->opsize == 8;
 	if (b->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return bind_far(b, jmp_far);
 	if (op_is_imm(&b->op[0]))
@@ -99,12 +101,13 @@ bool bind_jmp(struct bind *b)
 	return true;
 }
 
-/* The target is checked before the return address is pushed: neither happens if either faults. */
+/* A fault of the push comes before one of the target, as on silicon; neither happens if either faults. */
 static noinline enum outcome call_any(struct x86_cpu *cpu, const struct insn *in, u64 to)
 {
 	u64 next = jump_mask(insn_next_rip(cpu, in), in->opsize);
 
 	to = jump_mask(to, in->opsize);
+	TRY(cpu, in, stack_probe(cpu, -(s64)in->opsize, in->opsize));
 	TRY(cpu, in, jump_check(cpu, to));
 	TRY(cpu, in, stack_push(cpu, next, in->opsize));
 	cpu->st.rip = to;
@@ -147,8 +150,10 @@ HANDLER(call_mem64)
 
 bool bind_call(struct bind *b)
 {
-	bool wide = bind_code64(b) && b->in->opsize == 8;
+	bool wide;
 
+	bind_branch_size(b);
+	wide = bind_code64(b) && b->in->opsize == 8;
 	if (b->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return bind_far(b, call_far);
 	if (op_is_imm(&b->op[0]))
@@ -190,6 +195,7 @@ HANDLER(ret_far) { LEAVE(cpu, in, far_ret(cpu, in->opsize, in->imm)); }
 
 bool bind_ret(struct bind *b)
 {
+	bind_branch_size(b);
 	if (b->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		b->in->fn = ret_far;
 	else
@@ -231,6 +237,7 @@ HANDLER(loopcc)
 
 bool bind_loop(struct bind *b)
 {
+	bind_branch_size(b);
 	b->in->fn = loopcc;
 	b->in->aux = b->zi->mnemonic == ZYDIS_MNEMONIC_LOOP ? LOOP_ALWAYS
 		     : b->zi->mnemonic == ZYDIS_MNEMONIC_LOOPE ? LOOP_ZERO
@@ -239,7 +246,13 @@ bool bind_loop(struct bind *b)
 }
 
 HANDLER(jcxz) { return branch_if(cpu, in, !count_read(cpu, in->adsize)); }
-BIND_ONE(jcxz)
+
+bool bind_jcxz(struct bind *b)
+{
+	bind_branch_size(b);
+	b->in->fn = jcxz;
+	return true;
+}
 
 /*
  * INT n in virtual-8086 mode with IOPL below 3 is #GP(0).

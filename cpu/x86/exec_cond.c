@@ -95,6 +95,7 @@ bool bind_jcc(struct bind *b)
 {
 	const struct conditional *c = condition_of(b);
 
+	bind_branch_size(b);
 	b->in->fn = bind_code64(b) && b->in->opsize == 8 ? c->jcc64 : c->jcc_any;
 	return true;
 }

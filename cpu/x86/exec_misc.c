@@ -10,7 +10,15 @@
 #include "cpu/x86/int.h"
 
 HANDLER(nop) { NEXT(cpu, in); }
-BIND_ONE(nop)
+
+/* 0F 0D (PREFETCH, PREFETCHW) with a register is #UD on AMD, a NOP on Intel. */
+bool bind_nop(struct bind *b)
+{
+	bool prefetch = b->zi->opcode_map == ZYDIS_OPCODE_MAP_0F && b->zi->opcode == 0x0d;
+
+	b->in->fn = prefetch && b->zi->raw.modrm.mod == 3 && b->cpu->st.vendor == X86_AMD ? check_invalid : nop;
+	return true;
+}
 
 bool bind_ud2(struct bind *b)
 {
@@ -19,17 +27,13 @@ bool bind_ud2(struct bind *b)
 }
 
 /* The row's exit has been tested; a processor that spins lets its host's other threads go first. */
-HANDLER(pause_)
+HANDLER(spin)
 {
 	asm volatile("pause");
 	NEXT(cpu, in);
 }
 
-bool bind_pause(struct bind *b)
-{
-	b->in->fn = pause_;
-	return true;
-}
+BIND_ONE(spin)
 
 /* x86-TSO holds on both sides: only a full fence must be the host's own. SFENCE orders non-temporal stores that stubs make. */
 HANDLER(mfence)

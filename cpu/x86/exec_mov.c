@@ -132,6 +132,7 @@ EXTEND(movsx8_64, s64, s8, 8)
 EXTEND(movsx16_32, s32, s16, 4)
 EXTEND(movsx16_64, s64, s16, 8)
 EXTEND(movsx32_64, s64, s32, 8)
+EXTEND(movsxd_16, u16, u32, 2) /* with a 16-bit destination AMD still reads 32 bits */
 
 struct extend {
 	insn_fn *rr, *rm, *any;
@@ -160,12 +161,15 @@ bool bind_movzx(struct bind *b)
 
 bool bind_movsx(struct bind *b)
 {
+	static const struct extend movsxd16 = EXTEND_ROW(movsxd_16);
 	static const struct extend rows[3][4] = {
 		{{0}, EXTEND_ROW(movsx8_16), EXTEND_ROW(movsx8_32), EXTEND_ROW(movsx8_64)},
 		{{0}, {mov_rr16, mov_rm16, mov_rm16_any}, EXTEND_ROW(movsx16_32), EXTEND_ROW(movsx16_64)},
-		{{0}, {0}, {mov_rr32, mov_rm32, mov_rm32_any}, EXTEND_ROW(movsx32_64)},
+		{{0}, {mov_rr16, mov_rm16, mov_rm16_any}, {mov_rr32, mov_rm32, mov_rm32_any}, EXTEND_ROW(movsx32_64)},
 	};
 
+	if (b->zi->mnemonic == ZYDIS_MNEMONIC_MOVSXD && b->in->opsize == 2 && b->cpu->st.vendor == X86_AMD)
+		return extend_bind(b, &movsxd16);
 	return extend_bind(b, &rows[size_index(b->op[1].size / 8)][size_index(b->in->opsize)]);
 }
 
@@ -246,6 +250,19 @@ bool bind_xchg(struct bind *b)
 
 	in->fn = in->flags & IN_MEM ? mr[insn_flat(in)][size] : rr[size];
 	return true;
+}
+
+/* F3 90 is PAUSE, but with REX.B it is the exchange of R8 and rAX that 90 alone would be. */
+bool bind_pause(struct bind *b)
+{
+	struct insn *in = b->in;
+
+	if (!b->zi->raw.rex.B)
+		return bind_spin(b);
+	in->opsize = b->zi->raw.rex.W ? 8 : b->zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE ? 2 : 4;
+	in->dst = CPU_OFF(st.gpr[R8]);
+	in->src = CPU_OFF(st.gpr[RAX]);
+	return bind_xchg(b);
 }
 
 /* The 16-bit form is undefined in the manuals: the host decides. */

@@ -106,6 +106,7 @@ static inline enum outcome must_check operand_rmw_end(struct x86_cpu *cpu, bool 
 
 bind_fn bind_mov_sreg;            /* exec_sreg.c: MOV, PUSH, POP with a segment register */
 bind_fn bind_push_sreg, bind_pop_sreg;
+bind_fn bind_spin;                /* exec_misc.c: PAUSE itself */
 bind_fn bind_mov_cr, bind_mov_dr; /* exec_sys.c: they check CPL and exits themselves */
 
 #define BIND_ONE(name)                      \

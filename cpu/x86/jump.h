@@ -30,4 +30,14 @@ static inline enum outcome jump_to_any(struct x86_cpu *cpu, const struct insn *i
 	LEAVE(cpu, in, OUT_JUMP);
 }
 
+/*
+ * AMD heeds the operand-size prefix of near branches in 64-bit code, Intel ignores it; Zydis's operand width does not tell. To be
+ * called first by binders of branches.
+ */
+static inline void bind_branch_size(struct bind *b)
+{
+	if (bind_code64(b) && b->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR)
+		b->in->opsize = b->cpu->st.vendor == X86_AMD && (b->zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !b->zi->raw.rex.W ? 2 : 8;
+}
+
 #endif

@@ -146,11 +146,15 @@ static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigne
 					    struct piece piece[2], unsigned *n)
 {
 	unsigned first = RAM_PAGE - la % RAM_PAGE;
-	struct tlb_phys *p;
+	struct tlb_phys *p = NULL;
 	enum outcome o;
 
 	la = wrap_la(cpu, la);
-	o = translate(cpu, la, want, acc, &p);
+	/* Canonical form is looked at for the whole access, before either page. */
+	if (unlikely(size > first) && (cpu->st.msr.efer & EFER_LMA) && !canonical(cpu, wrap_la(cpu, la + first)))
+		o = x86_fault(cpu, acc & ACC_STACK ? EXC_SS : EXC_GP, 0);
+	else
+		o = translate(cpu, la, want, acc, &p);
 	if (unlikely(o != OUT_NEXT))
 		return o;
 	*n = 1;
@@ -328,6 +332,12 @@ enum outcome mem_probe(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
 {
 	unsigned want = acc & ACC_WRITE ? WALK_W : acc & ACC_EXEC ? WALK_X : WALK_R;
 
+	if (size <= RAM_PAGE) {
+		struct piece piece[2];
+		unsigned pieces;
+
+		return pieces_of(cpu, la, size, want, acc, piece, &pieces);
+	}
 	for (;;) {
 		unsigned n = MIN(size, RAM_PAGE - (unsigned)(la % RAM_PAGE));
 		struct tlb_phys *p;

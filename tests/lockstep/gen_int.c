@@ -51,6 +51,10 @@ static void string_case(struct ls *ls, struct ls_case *c)
 	u64 address_mask = c->zi.address_width == 32 && ls_chance(ls, 50) ? ls_random(ls) << 32 : 0;
 	u64 from = ls_address(ls, size), to = ls_chance(ls, 20) ? from + ls_below(ls, 32) - 16 : ls_address(ls, size);
 
+	/* Which of two faults is reported is not defined. */
+	if (from - LS_DATA >= LS_DATA_SIZE - 4096 && to - LS_DATA >= LS_DATA_SIZE - 4096)
+		to = LS_DATA + 8192;
+
 	c->repeats = c->zi.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 	c->st.gpr[RSI] = from | address_mask;
 	c->st.gpr[RDI] = to | address_mask;
@@ -96,6 +100,14 @@ static void divisible(struct ls *ls, struct ls_case *c)
 		c->st.gpr[RAX] = ls_chance(ls, 50) ? ls_below(ls, 4096) : -ls_below(ls, 4096);
 	if (reg < 16 && reg != RDX && reg != RAX && ls_chance(ls, 30))
 		c->st.gpr[reg] = ls_value(ls) | 1;
+}
+
+static bool has_repeat_prefix(const ZydisDecodedInstruction *zi)
+{
+	for (unsigned i = 0; i < zi->raw.prefix_count; i++)
+		if (zi->raw.prefixes[i].value == 0xf2 || zi->raw.prefixes[i].value == 0xf3)
+			return true;
+	return false;
 }
 
 /* What else a mnemonic needs to do something worth comparing. `la`: its memory operand, or 0. */
@@ -167,9 +179,13 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 		if (!la && ls_chance(ls, 50))
 			c->st.gpr[RCX] = ls_below(ls, 70);
 		break;
-	case ZYDIS_MNEMONIC_LOOP:
 	case ZYDIS_MNEMONIC_LOOPE:
 	case ZYDIS_MNEMONIC_LOOPNE:
+		/* Reserved with other than string instructions (SDM vol. 2 2.1.1); AMD's LOOPcc take them for the condition. */
+		if (has_repeat_prefix(&c->zi))
+			return false;
+		/* fall through */
+	case ZYDIS_MNEMONIC_LOOP:
 	case ZYDIS_MNEMONIC_JECXZ:
 	case ZYDIS_MNEMONIC_JRCXZ:
 		if (ls_chance(ls, 50))

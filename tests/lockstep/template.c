@@ -114,7 +114,7 @@ bool ls_templates_pick(struct ls *ls, struct ls_templates *t, struct ls_case *c)
 	unsigned n = 0;
 	u8 rex = ls_chance(ls, 60) ? 0x40 | (u8)ls_below(ls, 16) : 0, modrm;
 
-	if (!g->n || (ls->only && strcmp(ls->only, ZydisMnemonicGetString(g->mnemonic))))
+	if (!g->n)
 		return false;
 	one = &g->t[ls_below(ls, g->n)];
 	for (unsigned i = 0; i < sizeof(c->bytes); i++)
@@ -135,5 +135,6 @@ bool ls_templates_pick(struct ls *ls, struct ls_templates *t, struct ls_case *c)
 	modrm = (u8)(one->reg << 3 | ls_below(ls, 8));
 	/* A group's opcode is chosen by reg; elsewhere reg is an operand, and all of them have templates. */
 	c->bytes[n] = one->memory ? modrm | (u8)(ls_below(ls, 3) << 6) : modrm | 0xc0;
-	return ls_decode(ls, c) && c->zi.mnemonic == g->mnemonic;
+	/* Prefixes may have made a relative of it (MOVSD: MOVSQ): welcome, the caller looks whether it is wanted. */
+	return ls_decode(ls, c);
 }
