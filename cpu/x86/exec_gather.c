@@ -95,7 +95,8 @@ static enum outcome gather_body(struct x86_cpu *cpu, const struct insn *in)
 }
 VEC_HANDLER(vec_gather, gather_body(cpu, in))
 
-/* in->src: data, in->src2: mask, in->opsize: bytes. The address is DS:rDI, the segment as overridden. */
+/* in->src: data, in->src2: mask, in->opsize: bytes. The address is DS:rDI, the segment as overridden. All of
+ * the operand must be writable whatever the mask says, as on silicon (SDM vol. 2 MASKMOVDQU leaves it open). */
 static enum outcome maskmov_body(struct x86_cpu *cpu, const struct insn *in)
 {
 	u32 bits = 0;
@@ -104,22 +105,16 @@ static enum outcome maskmov_body(struct x86_cpu *cpu, const struct insn *in)
 	if ((in->aux & FPU_MMX) && x87_pending(&cpu->st.fpu))
 		return x87_raise(cpu);
 	if (in->aux & FPU_MMX)
-		x87_enter_mmx(cpu);
+		x87_enter_mmx(cpu); /* even if it faults, as on silicon */
+	RUN(insn_la(cpu, in, in->opsize, ACC_WRITE, &la));
+	RUN(mem_probe(cpu, la, in->opsize, ACC_WRITE));
 	for (unsigned i = 0; i < in->opsize; i++)
 		bits |= (u32)(VEC(cpu, in->src2)[i] >> 7) << i;
-	if (!bits)
-		return OUT_NEXT;
-	RUN(insn_la(cpu, in, in->opsize, ACC_WRITE, &la));
-	for (unsigned pass = 0; pass < 2; pass++) {
-		for (u32 left = bits; left;) {
-			unsigned first = __builtin_ctz(left), n = __builtin_ctz(~(left >> first));
+	while (bits) {
+		unsigned first = __builtin_ctz(bits), n = __builtin_ctz(~(bits >> first));
 
-			if (pass == 0)
-				RUN(mem_probe(cpu, la + first, n, ACC_WRITE));
-			else
-				RUN(mem_write_n(cpu, la + first, VEC(cpu, in->src) + first, n, 0));
-			left &= ~(u32)(MASK(n) << first);
-		}
+		RUN(mem_write_n(cpu, la + first, VEC(cpu, in->src) + first, n, 0));
+		bits &= ~(u32)(MASK(n) << first);
 	}
 	return OUT_NEXT;
 }

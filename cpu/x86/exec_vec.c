@@ -160,37 +160,38 @@ static u64 vec_mask(const struct x86_cpu *cpu, const struct insn *in)
 	}
 	if (in->cc & VEC_MASK_PACK)
 		bits = MASK(__builtin_popcountll(bits));
-	else if (in->cc & VEC_MASK_ANY)
+	else if ((in->cc & VEC_MASK_ANY) && !(in->aux & VEC_STORE))
 		bits = bits ? MASK(in->msize >> (in->cc & VEC_MASK_SHIFT)) : 0;
 	return bits;
 }
 
 enum vec_access { VEC_DO_READ, VEC_DO_PROBE, VEC_DO_WRITE };
 
-/* Reads, checks or writes the elements in `bits`, those that lie side by side in one piece. */
+/* Reads, checks or writes the elements in `bits`, one by one, since that is how they fault. */
 static enum outcome must_check vec_elements(struct x86_cpu *cpu, const struct insn *in, u64 la, u64 bits,
 					    enum vec_access what)
 {
-	unsigned shift = in->cc & VEC_MASK_SHIFT, acc = insn_acc(in);
+	unsigned shift = in->cc & VEC_MASK_SHIFT, size = 1u << shift, acc = insn_acc(in);
 	u8 *buf = cpu->stubs->bounce;
+	enum outcome o = OUT_NEXT;
 
-	while (bits) {
-		unsigned first = __builtin_ctzll(bits),
-			 n = ~(bits >> first) ? (unsigned)__builtin_ctzll(~(bits >> first)) : 64;
-		unsigned off = first << shift, size = n << shift;
-		enum outcome o;
+	if (!(in->cc & VEC_MASKS)) { /* all of it */
+		size = in->msize;
+		bits = 1;
+	}
+	if (what == VEC_DO_PROBE && (in->cc & VEC_MASK_ANY))
+		return mem_probe(cpu, la, in->msize, acc | ACC_WRITE);
+	for (; bits && o == OUT_NEXT; bits &= bits - 1) {
+		unsigned off = __builtin_ctzll(bits) << shift;
 
 		if (what == VEC_DO_READ)
 			o = mem_read_n(cpu, la + off, buf + off, size, acc);
 		else if (what == VEC_DO_PROBE)
 			o = mem_probe(cpu, la + off, size, acc | ACC_WRITE);
 		else
-			o = mem_write_n(cpu, la + off, buf + off, size, acc | ACC_WRITE);
-		if (o != OUT_NEXT)
-			return o;
-		bits &= ~(MASK(n) << first);
+			o = mem_write_n(cpu, la + off, buf + off, size, acc);
 	}
-	return OUT_NEXT;
+	return o;
 }
 
 /* All that is not frequent: MMX, masked memory operands, floating point to memory. */
@@ -401,7 +402,7 @@ static void bind_mask(struct bind *b, unsigned m)
 		in->cc |= VEC_MASK_PACK;
 		in->src2 = o->element_count;
 	} else if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) {
-		in->cc |= VEC_MASK_EACH;
+		in->cc |= suppresses_faults(b->zi) ? VEC_MASK_EACH : VEC_MASK_EACH | VEC_MASK_ANY;
 		in->src2 = o->element_count;
 	} else if (o->element_count == 1 && b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID) {
 		in->cc |= VEC_MASK_EACH; /* scalar */

@@ -137,6 +137,20 @@ static void set_pointers(struct x86_cpu *cpu, const struct insn *in)
 	}
 }
 
+/* An 80-bit operand is 8 and 2 bytes, which shows where it crosses into what is not canonical. Stores are only checked
+ * here. */
+static enum outcome must_check operand_begin(struct x86_cpu *cpu, const struct insn *in, u64 la, bool store, u8 *buf)
+{
+	unsigned first = MIN(in->msize, 8), rest = in->msize - first, acc = insn_acc(in);
+
+	if (store) {
+		RUN(mem_probe(cpu, la, first, acc | ACC_WRITE));
+		return rest ? mem_probe(cpu, la + first, rest, acc | ACC_WRITE) : OUT_NEXT;
+	}
+	RUN(mem_read_n(cpu, la, buf, first, acc));
+	return rest ? mem_read_n(cpu, la + first, buf + first, rest, acc) : OUT_NEXT;
+}
+
 static enum outcome x87_run_body(struct x86_cpu *cpu, const struct insn *in)
 {
 	const u16 not_stored = 0x1f; /* an unmasked #P alone is raised after the result was stored */
@@ -147,10 +161,7 @@ static enum outcome x87_run_body(struct x86_cpu *cpu, const struct insn *in)
 
 	if (in->flags & IN_MEM) {
 		RUN(insn_la(cpu, in, in->msize, insn_acc(in) | (store ? ACC_WRITE : 0), &la));
-		if (!store)
-			RUN(mem_read_n(cpu, la, buf, in->msize, insn_acc(in)));
-		else /* a page fault comes before the exceptions of the operation */
-			RUN(mem_probe(cpu, la, in->msize, ACC_WRITE | insn_acc(in)));
+		RUN(operand_begin(cpu, in, la, store, buf)); /* page faults come before the operation's exceptions */
 	}
 	image_put(&im, &cpu->st.fpu);
 	((stub_x87_fn *)(uintptr_t)in->stub)(&im, buf, 0, 0, cpu);

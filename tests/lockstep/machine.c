@@ -68,6 +68,7 @@ int ls_soft_init(struct ls *ls, struct err *e)
 	ls->soft_data = ls->vm.ram.slot[0].host + PA_DATA;
 	build_tables(ls);
 	user_mode(&ls->cpu->st);
+	ls->cpu->st.xcr0 = x86_model_xcr0(&ls->model);
 	x86_update_all(ls->cpu);
 	return 0;
 }

@@ -7,6 +7,7 @@
  * The kernel's frame holds the extended state in XSAVE's standard format (with FP_XSTATE_MAGIC1 in its software bytes). RFLAGS.NT and ID do
  * not travel through sigreturn, so no case may change them. Handlers run on their own stack, since RSP is the case's.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ static struct {
 	unsigned steps;
 	gregset_t kept;
 	u8 kept_fpu[LS_XSAVE];
+	u32 offset[XSAVE_COMPONENTS]; /* of the components in the frame: the host's, not a guest's */
 } run;
 
 static const u8 greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -74,14 +76,14 @@ static void fpu_store(u8 *x, const struct x86_fpu *f)
 		return;
 	for (unsigned i = 0; i < 16; i++) {
 		if (bv & XCR0_AVX)
-			memcpy(x + 576 + 16 * i, f->vec[i] + 16, 16);
+			memcpy(x + run.offset[2] + 16 * i, f->vec[i] + 16, 16);
 		if (bv & XCR0_ZMM_HI256)
-			memcpy(x + 1152 + 32 * i, f->vec[i] + 32, 32);
+			memcpy(x + run.offset[6] + 32 * i, f->vec[i] + 32, 32);
 		if (bv & XCR0_HI16_ZMM)
-			memcpy(x + 1664 + 64 * i, f->vec[16 + i], 64);
+			memcpy(x + run.offset[7] + 64 * i, f->vec[16 + i], 64);
 	}
 	if (bv & XCR0_OPMASK)
-		memcpy(x + 1088, f->k, 64);
+		memcpy(x + run.offset[5], f->k, 64);
 	memcpy(&old, x + XSAVE_LEGACY, 8);
 	old |= bv;
 	memcpy(x + XSAVE_LEGACY, &old, 8);
@@ -111,14 +113,14 @@ static void fpu_load(const u8 *x, struct x86_fpu *f)
 		if (bv & XCR0_SSE)
 			memcpy(f->vec[i], x + 160 + 16 * i, 16);
 		if (bv & XCR0_AVX)
-			memcpy(f->vec[i] + 16, x + 576 + 16 * i, 16);
+			memcpy(f->vec[i] + 16, x + run.offset[2] + 16 * i, 16);
 		if (bv & XCR0_ZMM_HI256)
-			memcpy(f->vec[i] + 32, x + 1152 + 32 * i, 32);
+			memcpy(f->vec[i] + 32, x + run.offset[6] + 32 * i, 32);
 		if (bv & XCR0_HI16_ZMM)
-			memcpy(f->vec[16 + i], x + 1664 + 64 * i, 64);
+			memcpy(f->vec[16 + i], x + run.offset[7] + 64 * i, 64);
 	}
 	if (bv & XCR0_OPMASK)
-		memcpy(f->k, x + 1088, 64);
+		memcpy(f->k, x + run.offset[5], 64);
 }
 
 static void start(ucontext_t *uc)
@@ -195,6 +197,12 @@ int ls_native_init(void)
 		return -errno;
 	if (sigaltstack(&alt, NULL))
 		return -errno;
+	for (u32 i = 2; i < XSAVE_COMPONENTS; i++) {
+		u32 a, b, c, d;
+
+		__cpuid_count(13, i, a, b, c, d);
+		run.offset[i] = b;
+	}
 	sigfillset(&sa.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], &sa, NULL))
