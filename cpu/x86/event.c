@@ -2,8 +2,14 @@
  * Events: recorded as values by whoever finds them, then delivered through the IDT (or the real-mode vector table) in
  * one place.
  *
- *   x86_fault … x86_exit ──► c.event / c.vmexit ──► x86_deliver: intercepted? ──► gate, stack, frame ──► handler's
- * first instruction ▲                            │ fault or exit on the way └──── double-fault rules ◄────┘
+ *   x86_fault … x86_exit ──► c.event, c.vmexit ──► x86_deliver
+ *                                                     │
+ *        ┌──────► intercepted? ──► #VMEXIT            │
+ *        │             │ no  ◄────────────────────────┘
+ *        │             ▼
+ *        │        gate, stack, frame ──► first instruction of the handler
+ *        │             │ fault or exit on the way
+ *        └── double-fault rules ──► shutdown
  *
  * SDM vol. 3 6.12 "Exception and Interrupt Handling", 6.14 "Exception and Interrupt Handling in 64-bit Mode", 6.15
  * "Interrupt 8" (table 6-5), 20.1.4 "Interrupt and Exception Handling" (real mode), 20.3 (virtual-8086 mode); APM vol.

@@ -36,7 +36,7 @@ static void take_init(struct x86_cpu *cpu)
 {
 	if (exit_instead(cpu, EXIT_INIT))
 		return;
-	attention_clear(cpu, ATT_INIT | ATT_SIPI);
+	attention_clear(cpu, ATT_INIT);
 	x86_reset(&cpu->st, cpu->model->vendor, cpu->model->signature, true);
 	if (cpu->vcpu.index != 0)
 		cpu->st.activity = ACT_WAIT_SIPI;
@@ -125,7 +125,7 @@ bool x86_events(struct x86_cpu *cpu)
 		take_sipi(cpu);
 		return true;
 	}
-	if (cpu->st.pending_db && !(cpu->st.shadow & SHADOW_MOVSS) && cpu->st.activity == ACT_RUNNING) {
+	if (cpu->st.pending_db && !(cpu->st.shadow & SHADOW_MOVSS) && cpu->st.activity != ACT_WAIT_SIPI) {
 		take_debug_trap(cpu);
 		return true;
 	}

@@ -38,14 +38,18 @@ enum outcome seg_linear(struct x86_cpu *cpu, unsigned sreg, u64 offset, unsigned
 	return OUT_NEXT;
 }
 
+/* Only the class within the space changes: everything else that a space stands for stays as it is (space.h). */
 unsigned cpl_assume(struct x86_cpu *cpu, unsigned cpl)
 {
-	unsigned old = cpu->st.cpl;
+	unsigned old = cpu->st.cpl, base = cpu->c.space & ~(TLB_CLASSES - 1u);
 
-	if (old != cpl) {
-		cpu->st.cpl = cpl;
-		x86_update_spaces(cpu);
-	}
+	if (old == cpl)
+		return old;
+	cpu->st.cpl = cpl;
+	if (cpl == 3)
+		cpu->c.space = base + TLB_USER;
+	else
+		cpu->c.space = cpu->st.rflags & FL_AC ? base + TLB_SUPER : cpu->c.system_space;
 	return old;
 }
 
