@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/channel.h"
 #include "cmd/init.h"
@@ -106,6 +107,7 @@ int init_next(struct init *in, struct err *e)
 		.depth = in->depth,
 		.accel = ACCEL_KVM,
 		.vendor = in->vendor,
+		.vcpus = (unsigned)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1), VM_VCPUS),
 		.timeout_ms = !in->deadline_ms			      ? 0
 			      : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
 								      : REPORT_MS,

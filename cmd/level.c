@@ -118,7 +118,7 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 	struct machine_config cfg = {
 		.accel = s->accel,
 		.cpu = s->cpu,
-		.vcpus = 1,
+		.vcpus = MAX(s->vcpus, 1u),
 		.memory = s->memory ? s->memory : level_memory(s, fs.size),
 		.kernel = {s->kernel->data, s->kernel->size},
 		.initrd = {fs.data, fs.size},

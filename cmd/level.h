@@ -17,6 +17,7 @@ struct level_start {
 	enum machine_accel accel;
 	const char *cpu;
 	enum x86_vendor vendor; /* of the guest's processor: which KVM module it will need */
+	unsigned vcpus;		/* 0: 1 */
 	u64 memory;		/* bytes; 0: chosen by what it must hold */
 	u64 timeout_ms;		/* 0: none */
 	bool testdev;		/* port 0xf4 */

@@ -26,6 +26,7 @@ enum nest_opt {
 	NEST_VENDOR,
 	NEST_ACCEL,
 	NEST_CPU,
+	NEST_SMP,
 	NEST_MEMORY,
 	NEST_KERNEL,
 	NEST_MODULES,
@@ -46,6 +47,7 @@ static const struct opt nest_opts[] = {
 	[NEST_VENDOR] = {"vendor", NULL, "NAME", "whose processor L1 gets: amd (the default)"},
 	[NEST_ACCEL] = {"accel", "-accel", "WHICH", "auto (the default), kvm, or soft: nestbox's own processor"},
 	[NEST_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "L1's processor (EPYC on soft, the host's on kvm)"},
+	[NEST_SMP] = {"smp", "-smp", "N", "processors of L1, and of each level inside it (1)"},
 	[NEST_MEMORY] = {"memory", "-m", "SIZE", "L1's memory, such as 1G (chosen by need)"},
 	[NEST_KERNEL] = {"kernel", "-kernel", "FILE", "the guests' kernel (a distribution's, see the manual)"},
 	[NEST_MODULES] = {"modules", NULL, "DIR", "that kernel's modules"},
@@ -63,7 +65,7 @@ static const struct opt nest_opts[] = {
 
 struct nest {
 	const char *accel_word, *cpu, *kernel_file, *modules, *append, *dmesg, *trace;
-	u64 depth, memory, timeout_ms;
+	u64 depth, smp, memory, timeout_ms;
 	bool json, stat, console;
 	struct accel accel;
 	struct kernel_image kernel;
@@ -103,6 +105,8 @@ static int take_option(struct nest *n, int which, const char *v)
 						: "--vendor intel is not there yet: use --vendor amd");
 	case NEST_ACCEL: n->accel_word = v; return -1;
 	case NEST_CPU: n->cpu = v; return -1;
+	case NEST_SMP:
+		return opt_number(v, 1, VM_VCPUS, &n->smp) ? -1 : usage("--smp wants a number from 1 to 64");
 	case NEST_MEMORY:
 		if (opt_size(v, 1ull << 20, &n->memory) && n->memory >= 64ull << 20)
 			return -1;
@@ -287,6 +291,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 		.accel = n->accel.engine,
 		.cpu = n->accel.cpu,
 		.vendor = n->accel.vendor,
+		.vcpus = (unsigned)n->smp,
 		.memory = n->memory,
 		.timeout_ms = n->timeout_ms,
 		.kernel = &n->kernel,
@@ -349,6 +354,7 @@ int cmd_nest(int argc, char **argv)
 		return EXIT_HOST;
 	n->accel_word = "auto";
 	n->depth = 2;
+	n->smp = 1;
 	n->timeout_ms = 300000;
 	n->rx = (struct channel_rx){.message = nest_message, .ctx = n};
 	code = take_options(n, argc, argv);

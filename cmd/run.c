@@ -46,7 +46,7 @@ enum run_opt {
 static const struct opt run_opts[] = {
 	[RUN_ACCEL] = {"accel", "-accel", "WHICH", "auto (the default), kvm, or soft: nestbox's own processor"},
 	[RUN_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "the guest's processor (EPYC on soft, the host's on kvm)"},
-	[RUN_SMP] = {"smp", "-smp", "N", "processors (1; more are not there yet)"},
+	[RUN_SMP] = {"smp", "-smp", "N", "processors (1)"},
 	[RUN_MEMORY] = {"memory", "-m", "SIZE", "memory, such as 512M (512M)"},
 	[RUN_KERNEL] = {"kernel", "-kernel", "FILE", "the kernel, a bzImage (a distribution's, see the manual)"},
 	[RUN_MODULES] = {"modules", NULL, "DIR", "that kernel's modules, for the root without --initrd"},
@@ -68,7 +68,7 @@ static const struct opt run_opts[] = {
 
 struct run {
 	const char *accel_word, *cpu, *kernel_file, *modules, *initrd_file, *append, *trace;
-	u64 memory, timeout_ms, drop_every;
+	u64 memory, smp, timeout_ms, drop_every;
 	bool testdev, stat;
 	struct accel accel;
 	struct kernel_image kernel;
@@ -100,15 +100,11 @@ static int not_yet(const char *name)
 /* One option. -1: go on; else the exit code. */
 static int take_option(struct run *r, int which, const char *v)
 {
-	u64 n;
-
 	switch ((enum run_opt)which) {
 	case RUN_ACCEL: r->accel_word = v; return -1;
 	case RUN_CPU: r->cpu = v; return -1;
 	case RUN_SMP:
-		if (!opt_number(v, 1, 1024, &n))
-			return usage("--smp wants a number");
-		return n == 1 ? -1 : usage("--smp: more than one processor is not there yet");
+		return opt_number(v, 1, VM_VCPUS, &r->smp) ? -1 : usage("--smp wants a number from 1 to 64");
 	case RUN_MEMORY:
 		return opt_size(v, 1ull << 20, &r->memory) && r->memory ? -1
 									: usage("--memory wants a size, such as 512M");
@@ -202,7 +198,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 	struct machine_config cfg = {
 		.accel = r->accel.engine,
 		.cpu = r->accel.cpu,
-		.vcpus = 1,
+		.vcpus = (unsigned)r->smp,
 		.memory = r->memory,
 		.kernel = {r->kernel.data, r->kernel.size},
 		.initrd = {r->initrd.data, r->initrd.size},
@@ -216,6 +212,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 	struct level_start shell = {
 		.accel = r->accel.engine,
 		.cpu = r->accel.cpu,
+		.vcpus = (unsigned)r->smp,
 		.memory = r->memory,
 		.timeout_ms = r->timeout_ms,
 		.testdev = r->testdev,
@@ -281,7 +278,7 @@ static int run_machine(struct run *r, struct signals *signals)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run r = {.accel_word = "auto", .memory = 512ull << 20};
+	struct run r = {.accel_word = "auto", .smp = 1, .memory = 512ull << 20};
 	struct signals signals;
 	struct err e = {0};
 	int code = take_options(&r, argc, argv), sig = 0;

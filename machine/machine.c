@@ -55,8 +55,8 @@ struct machine {
 
 static int check_config(const struct machine_config *cfg, struct err *e)
 {
-	if (cfg->vcpus != 1)
-		return err_set(e, EINVAL, "a machine has 1 processor for now, not %u", cfg->vcpus);
+	if (!cfg->vcpus || cfg->vcpus > VM_VCPUS)
+		return err_set(e, EINVAL, "a machine has 1 to %u processors, not %u", VM_VCPUS, cfg->vcpus);
 	if (cfg->memory % RAM_PAGE || cfg->memory < MAP_MIN_RAM)
 		return err_set(e, EINVAL, "%" PRIu64 " bytes of memory: it must be whole pages, 2 MiB or more",
 			       cfg->memory);
@@ -144,6 +144,23 @@ static int make_vcpus(struct machine *m, const struct machine_config *cfg, struc
 	return 0;
 }
 
+/* What firmware leaves in every processor alike. */
+static int set_up_vcpus(struct machine *m, struct err *e)
+{
+	struct x86_state *st = malloc(sizeof(*st));
+	int rc = 0;
+
+	if (!st)
+		return err_set(e, ENOMEM, "no memory for a processor's state");
+	for (unsigned i = 0; i < m->vm.nvcpus && !rc; i++) {
+		m->vm.vcpu[i]->ops->get_state(m->vm.vcpu[i], st);
+		firmware_set_mtrrs(st, m->phys_bits);
+		rc = m->vm.vcpu[i]->ops->set_state(m->vm.vcpu[i], st, e);
+	}
+	free(st);
+	return rc;
+}
+
 static int load_kernel(struct machine *m, const struct machine_config *cfg, struct err *e)
 {
 	const struct acpi_config acpi = {.vcpus = cfg->vcpus, .irq0_gsi = PC_IRQ0_GSI};
@@ -170,7 +187,6 @@ static int load_kernel(struct machine *m, const struct machine_config *cfg, stru
 		return err_set(e, ENOMEM, "no memory for a processor's state");
 	boot->ops->get_state(boot, st);
 	bzimage_state(st, &entry);
-	firmware_set_mtrrs(st, m->phys_bits);
 	rc = boot->ops->set_state(boot, st, e);
 	free(st);
 	return rc;
@@ -206,6 +222,8 @@ static int build(struct machine *m, const struct machine_config *cfg, struct err
 		rc = make_board(m, cfg, e);
 	if (!rc)
 		rc = make_vcpus(m, cfg, e);
+	if (!rc)
+		rc = set_up_vcpus(m, e);
 	if (!rc)
 		rc = load_kernel(m, cfg, e);
 	return rc;

@@ -21,7 +21,7 @@ struct machine_blob {
 struct machine_config {
 	enum machine_accel accel;
 	const char *cpu;	    /* "EPYC,svm=off"; NULL: "host" */
-	unsigned vcpus;		    /* 1 for now */
+	unsigned vcpus;		    /* 1 to VM_VCPUS */
 	u64 memory;		    /* bytes */
 	struct machine_blob kernel; /* bzImage, whole file */
 	struct machine_blob initrd; /* may be empty */

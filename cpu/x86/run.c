@@ -257,7 +257,18 @@ enum outcome x86_step(struct x86_cpu *cpu)
 static void soft_kick(struct vcpu *v) { poke(x86_cpu_of(v), ATT_STOP); }
 static void soft_assert_intr(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INTR); }
 static void soft_assert_nmi(struct vcpu *v) { poke(x86_cpu_of(v), ATT_NMI); }
-static void soft_assert_init(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INIT); }
+
+/*
+ * INIT and start-up messages come one after the other (vm->lock is held), so that only a SIPI that follows the INIT is still pending when
+ * the processor gets to either. One that finds it running stays pending, to no effect, until the next INIT takes it away.
+ */
+static void soft_assert_init(struct vcpu *v)
+{
+	struct x86_cpu *cpu = x86_cpu_of(v);
+
+	atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_SIPI);
+	poke(cpu, ATT_INIT);
+}
 
 static void soft_assert_sipi(struct vcpu *v, u8 vector)
 {
@@ -352,6 +363,8 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	}
 	pthread_mutex_init(&cpu->drops.lock, NULL);
 	x86_reset(&cpu->st, model->vendor, model->signature, false);
+	if (index) /* SDM vol. 3 8.4.1 "BSP and AP Processors" */
+		cpu->st.activity = ACT_WAIT_SIPI;
 	if (tlb_new(cpu) || blocks_new(cpu) || stubs_new(cpu)) {
 		soft_destroy(&cpu->vcpu);
 		return err_set(e, ENOMEM, "no memory for a vCPU's caches");
