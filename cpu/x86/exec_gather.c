@@ -53,18 +53,16 @@ static u32 mask_bits(const struct x86_cpu *cpu, const struct insn *in, unsigned 
 	return bits;
 }
 
-static void mask_store(struct x86_cpu *cpu, const struct insn *in, unsigned size, u32 bits)
+/* The mask is clear when all is done; a fault at element i leaves it clear below i and as it was from there on. */
+static void mask_clear(struct x86_cpu *cpu, const struct insn *in, unsigned size, u32 left)
 {
 	u8 *m = (u8 *)cpu + in->src2;
+	unsigned done = left ? __builtin_ctz(left) : 0;
 
-	if (in->cc & G_OPMASK) {
-		REG64(cpu, in->src2) = bits;
-		return;
-	}
-	memset(m, 0, 64);
-	for (unsigned i = 0; i < in->opsize; i++)
-		if (bits >> i & 1)
-			memset(m + size * i, 0xff, size);
+	if (in->cc & G_OPMASK)
+		REG64(cpu, in->src2) &= left ? ~MASK(done) : 0;
+	else
+		memset(m, 0, left ? size * done : 64);
 }
 
 static enum outcome gather_body(struct x86_cpu *cpu, const struct insn *in)
@@ -88,7 +86,7 @@ static enum outcome gather_body(struct x86_cpu *cpu, const struct insn *in)
 		if (o != OUT_NEXT)
 			break;
 	}
-	mask_store(cpu, in, size, bits);
+	mask_clear(cpu, in, size, bits);
 	if (o == OUT_NEXT && !(in->cc & G_SCATTER))
 		memset(data + size * in->opsize, 0, 64 - size * in->opsize);
 	return o;
@@ -107,7 +105,8 @@ static enum outcome maskmov_body(struct x86_cpu *cpu, const struct insn *in)
 	if (in->aux & FPU_MMX)
 		x87_enter_mmx(cpu); /* even if it faults, as on silicon */
 	RUN(insn_la(cpu, in, in->opsize, ACC_WRITE, &la));
-	RUN(mem_probe(cpu, la, in->opsize, ACC_WRITE));
+	for (unsigned i = 0; i < in->opsize; i++) /* byte by byte: the first that faults tells */
+		RUN(mem_probe(cpu, la + i, 1, ACC_WRITE));
 	for (unsigned i = 0; i < in->opsize; i++)
 		bits |= (u32)(VEC(cpu, in->src2)[i] >> 7) << i;
 	while (bits) {

@@ -341,7 +341,8 @@ static bool suppresses_faults(const ZydisDecodedInstruction *zi)
 	switch (zi->mnemonic) { /* E4NF by the manual or by silicon, where the decoder says E4 */
 	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
 	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
-	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16: return false;
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
+	case ZYDIS_MNEMONIC_VDBPSADBW: return false;
 	default: return true;
 	}
 }
@@ -483,6 +484,17 @@ static insn_fn *vec_handler(const struct insn *in)
 	return align ? vec_load_aligned : vec_load;
 }
 
+/* VEX VPINSRQ and VPEXTRQ do not exist outside 64-bit code (with EVEX, W is ignored there); the decoder takes them for
+ * the doubleword forms. */
+static bool quadword_form_outside_code64(const struct bind *b)
+{
+	if ((b->mode & MODE_SIZE) == 2)
+		return false;
+	if (b->zi->mnemonic != ZYDIS_MNEMONIC_VPINSRD && b->zi->mnemonic != ZYDIS_MNEMONIC_VPEXTRD)
+		return false;
+	return b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && b->zi->raw.vex.W;
+}
+
 bool bind_vector(struct bind *b)
 {
 	struct insn *in = b->in;
@@ -492,7 +504,8 @@ bool bind_vector(struct bind *b)
 		return bind_x87(b); /* FISTTP came with SSE3 */
 	if (never_offered(b->zi))
 		return false;
-	if (b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && (b->mode & (MODE_PE | MODE_V86)) != MODE_PE) {
+	if ((b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && (b->mode & (MODE_PE | MODE_V86)) != MODE_PE) ||
+	    quadword_form_outside_code64(b)) {
 		in->fn = check_invalid;
 		return true;
 	}

@@ -150,6 +150,24 @@ static bool plan_operands(struct stub_plan *p, const struct bind *b)
 	return true;
 }
 
+/* Instructions whose W tells the size of an integer operand that is implicit or may be in memory. Outside 64-bit code
+ * it is ignored. */
+static bool w_is_gpr_size(ZydisMnemonic m)
+{
+	switch (m) {
+	case ZYDIS_MNEMONIC_VMOVD:
+	case ZYDIS_MNEMONIC_VPINSRD:
+	case ZYDIS_MNEMONIC_VPEXTRD:
+	case ZYDIS_MNEMONIC_VPCMPESTRI:
+	case ZYDIS_MNEMONIC_VPCMPESTRM:
+	case ZYDIS_MNEMONIC_VCVTSI2SD:
+	case ZYDIS_MNEMONIC_VCVTSI2SS:
+	case ZYDIS_MNEMONIC_VCVTUSI2SD:
+	case ZYDIS_MNEMONIC_VCVTUSI2SS: return true;
+	default: return false;
+	}
+}
+
 static void key_byte(struct stub_key *k, u8 v)
 {
 	if (k->len < sizeof(k->code))
@@ -187,7 +205,7 @@ static bool plan_code(struct stub_plan *p, const struct bind *b)
 		else if (o->encoding != ZYDIS_OPERAND_ENCODING_NONE)
 			return false;
 	}
-	any_gpr = reg_gpr || rm_gpr;
+	any_gpr = reg_gpr || rm_gpr || w_is_gpr_size(zi->mnemonic);
 	modrm = rm_mem ? HOST_MEM : 0xc0 | (rm_gpr ? 0 : zi->raw.modrm.rm);
 	modrm |= (reg_gpr ? 0 : zi->raw.modrm.reg) << 3;
 
