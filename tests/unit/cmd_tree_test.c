@@ -11,8 +11,8 @@
 
 static const char *const good[] = {
 	"{\"level\":1,\"type\":\"hello\",\"kernel\":\"6.1\",\"hypervisor\":\"NestboxNestb\",\"up_s\":5.1}",
-	"{\"level\":1,\"type\":\"kvm\",\"module\":\"kvm_amd\",\"parameters\":{\"nested\":\"1\",\"npt\":\"Y\",\"vls\":"
-	"\"0\"}}",
+	("{\"level\":1,\"type\":\"kvm\",\"module\":\"kvm_amd\",\"parameters\":{\"nested\":\"1\",\"npt\":\"Y\",\"vls\":"
+	 "\"0\"}}"),
 	"{\"level\":2,\"type\":\"hello\",\"kernel\":\"6.1\",\"hypervisor\":\"KVMKVMKVM\",\"up_s\":3.3}",
 	"{\"level\":2,\"type\":\"cpuid\",\"ns\":4200}",
 	"{\"level\":2,\"type\":\"dmesg\",\"records\":[[6,10,\"Linux version\"],[4,12,\"WARNING: CPU: 0\"]]}",

@@ -149,7 +149,7 @@ static void receive_fifo(void **state)
 	pass(&f->clock, &f->queue, 100000); /* four characters' time */
 	assert_true(f->irq.level);
 	assert_int_equal(get(f, 2), 0xcc);
-	for (char c = '2'; c <= '8'; c++) {
+	for (int c = '2'; c <= '8'; c++) {
 		assert_int_equal(get(f, 5) & 1, 1);
 		assert_int_equal(get(f, 0), c);
 	}
