@@ -181,7 +181,7 @@ STRING_MOVE_ALL(movs)
 STRING_MOVE_ALL(stos)
 STRING_MOVE_ALL(lods)
 
-/* CMPS compares [rSI] - [rDI], SCAS rAX - [rDI]. */
+/* CMPS compares [rSI] - [rDI], SCAS rAX - [rDI]. If both operands fault, AMD's processors report that of [rDI]. */
 static u16 compare_flags(u64 a, u64 b, unsigned size)
 {
 	u16 fl;
@@ -197,20 +197,18 @@ static u16 compare_flags(u64 a, u64 b, unsigned size)
 
 static inline enum outcome compare_one(struct x86_cpu *cpu, const struct insn *in, unsigned size, bool scan, u16 *fl)
 {
-	u64 la, a = 0, b = 0;
-	enum outcome o = OUT_NEXT;
+	u64 la, a = reg_read(cpu, CPU_OFF(st.gpr[RAX]), size), b = 0;
+	enum outcome o;
 
-	if (scan) {
-		a = reg_read(cpu, CPU_OFF(st.gpr[RAX]), size);
-	} else {
+	o = string_la(cpu, in, RDI, size, ACC_READ, &la);
+	if (o == OUT_NEXT)
+		o = mem_read_n(cpu, la, &b, size, 0);
+	if (o == OUT_NEXT && !scan) {
+		a = 0;
 		o = string_la(cpu, in, RSI, size, ACC_READ, &la);
 		if (o == OUT_NEXT)
 			o = mem_read_n(cpu, la, &a, size, string_acc(in, RSI));
 	}
-	if (o == OUT_NEXT)
-		o = string_la(cpu, in, RDI, size, ACC_READ, &la);
-	if (o == OUT_NEXT)
-		o = mem_read_n(cpu, la, &b, size, 0);
 	if (o != OUT_NEXT)
 		return o;
 	*fl = compare_flags(a, b, size);

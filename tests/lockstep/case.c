@@ -40,6 +40,8 @@ u64 ls_address(struct ls *ls, unsigned size)
 		return LS_RO + 4096 - 1 - ls_below(ls, size);
 	if (kind < 97)
 		return LS_DATA - 1 - ls_below(ls, size);
+	if (ls->code32)
+		return (u32)(ls_random(ls) >> 20);
 	if (kind < 98)
 		return 0x800000000000ull - 1 - ls_below(ls, size);
 	return 0x800000000000ull + (ls_random(ls) >> 20);
@@ -63,14 +65,25 @@ void ls_begin(struct ls *ls, struct ls_case *c)
 	if (ls_chance(ls, 70))
 		c->st.gpr[RSP] &= ~7ull;
 	ls_fill(ls, c->st.gpr[RSP] - 64, 128);
+	if (ls->code32)
+		for (unsigned i = 0; i < 16; i++)
+			c->st.gpr[i] = i < 8 ? (u32)c->st.gpr[i] : 0;
 	x86_set_rflags(&c->st, (ls_random(ls) & FL_OSZAPC) | FL_IF);
+}
+
+void ls_decoder_init(const struct ls *ls, ZydisDecoder *d)
+{
+	if (ls->code32)
+		ZydisDecoderInit(d, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+	else
+		ZydisDecoderInit(d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 }
 
 bool ls_decode(struct ls *ls, struct ls_case *c)
 {
 	ZydisDecoder decoder;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ls_decoder_init(ls, &decoder);
 	if (ls->model.vendor == X86_AMD)
 		ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c->bytes, sizeof(c->bytes), &c->zi, c->op)))
@@ -132,7 +145,7 @@ static u64 address_now(const struct ls_case *c, const ZydisDecodedOperand *o)
 		la += c->st.gpr[base];
 	if (index < 16)
 		la += c->st.gpr[index] * o->mem.scale;
-	return c->zi.address_width == 32 ? (u32)la : la;
+	return c->zi.address_width == 64 ? la : c->zi.address_width == 32 ? (u32)la : (u16)la;
 }
 
 u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64 want)
@@ -147,7 +160,9 @@ u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64
 	missing = want - address_now(c, o);
 	if (base < 16 && base != index) {
 		c->st.gpr[base] += missing;
-		if (c->zi.address_width == 32 && ls_chance(ls, 50))
+		if (ls->code32)
+			c->st.gpr[base] = (u32)c->st.gpr[base];
+		else if (c->zi.address_width == 32 && ls_chance(ls, 50))
 			c->st.gpr[base] |= ls_random(ls) << 32; /* the upper half does not count */
 	} else if (c->zi.raw.disp.size == 32) {
 		/* The displacement is all that is left; it reaches the data from anywhere in the lower 2 GiB. */
@@ -159,7 +174,7 @@ u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64
 		patch_disp(c, (u64)c->op[o - c->op].mem.disp.value + (want - address_now(c, o)));
 		ZydisDecoder d;
 
-		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+		ls_decoder_init(ls, &d);
 		ZydisDecoderDecodeFull(&d, c->bytes, sizeof(c->bytes), &c->zi, c->op);
 	} else if (base < 16) { /* base and index are one register */
 		c->st.gpr[base] = (want - (u64)o->mem.disp.value) / (1 + o->mem.scale);

@@ -1,8 +1,7 @@
 /*
  * Integer instructions: every mnemonic of insn_int.def that is marked I_USER, with all operand forms that 64-bit code can encode.
  *
- * Left out are forms that end more than an instruction (segment loads, far transfers) or that the harness cannot show (INT3's trap is its own
- * kind of signal; RDSSP depends on the host's shadow stacks).
+ * Left out are forms that end more than an instruction (segment loads, far transfers); RDSSP depends on the host's shadow stacks.
  */
 #include <string.h>
 
@@ -35,7 +34,6 @@ static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand 
 	switch (zi->mnemonic) {
 	case ZYDIS_MNEMONIC_RDSSPD:
 	case ZYDIS_MNEMONIC_RDSSPQ:
-	case ZYDIS_MNEMONIC_INT3:
 		return false;
 	case ZYDIS_MNEMONIC_MOVSD:
 	case ZYDIS_MNEMONIC_CMPSD:
@@ -48,11 +46,12 @@ static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand 
 static void string_case(struct ls *ls, struct ls_case *c)
 {
 	const unsigned size = c->zi.operand_width / 8;
-	u64 address_mask = c->zi.address_width == 32 && ls_chance(ls, 50) ? ls_random(ls) << 32 : 0;
+	u64 address_mask = !ls->code32 && c->zi.address_width == 32 && ls_chance(ls, 50) ? ls_random(ls) << 32 : 0;
 	u64 from = ls_address(ls, size), to = ls_chance(ls, 20) ? from + ls_below(ls, 32) - 16 : ls_address(ls, size);
 
 	/* Which of two faults is reported is not defined. */
-	if (from - LS_DATA >= LS_DATA_SIZE - 4096 && to - LS_DATA >= LS_DATA_SIZE - 4096)
+	if ((from - LS_DATA >= LS_DATA_SIZE - 4096 || (ls->code32 && (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS))) &&
+	    to - LS_DATA >= LS_DATA_SIZE - 4096)
 		to = LS_DATA + 8192;
 
 	c->repeats = c->zi.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
@@ -150,6 +149,7 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 		c->st.gpr[RBP] = ls_address(ls, 8);
 		break;
 	case ZYDIS_MNEMONIC_POPF:
+	case ZYDIS_MNEMONIC_POPFD:
 	case ZYDIS_MNEMONIC_POPFQ:
 		/* NT, ID and AC do not come back through a signal frame. */
 		v = ls_random(ls) & ~(FL_NT | FL_ID | FL_AC);
@@ -189,7 +189,7 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 	case ZYDIS_MNEMONIC_JECXZ:
 	case ZYDIS_MNEMONIC_JRCXZ:
 		if (ls_chance(ls, 50))
-			c->st.gpr[RCX] = ls_below(ls, 3) | (ls_chance(ls, 30) ? ls_random(ls) << 32 : 0);
+			c->st.gpr[RCX] = ls_below(ls, 3) | (!ls->code32 && ls_chance(ls, 30) ? ls_random(ls) << 32 : 0);
 		break;
 	default:
 		break;
@@ -199,15 +199,18 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 
 static bool make(struct ls *ls, struct ls_case *c)
 {
+	struct ls_templates **t = ls->code32 ? &ls->int32_templates : &ls->int_templates;
 	u64 la = 0;
 
-	if (!ls->int_templates)
-		ls->int_templates = ls_templates_new(ls, wanted);
+	if (!*t)
+		*t = ls_templates_new(ls, wanted);
 	c->repeats = false;
-	if (!ls->int_templates || !ls_templates_pick(ls, ls->int_templates, c) || !wanted(&c->zi, c->op))
+	if (!*t || !ls_templates_pick(ls, *t, c) || !wanted(&c->zi, c->op))
 		return false;
 	ls_begin(ls, c);
 	if (c->zi.meta.category == ZYDIS_CATEGORY_STRINGOP) {
+		if (c->zi.address_width == 16)
+			return false; /* nothing is mapped there: both operands would fault */
 		string_case(ls, c);
 		return true;
 	}
@@ -217,4 +220,17 @@ static bool make(struct ls *ls, struct ls_case *c)
 	return adjust(ls, c, la);
 }
 
+/*
+ * A POPA that faults may have loaded some registers already. The manuals (SDM vol. 2, POPA) say nothing of it, and it is harmless: RSP has not
+ * moved, so that the instruction loads them again when it is restarted.
+ */
+static void mask(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
+{
+	if ((c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD) && host->faulted && soft->faulted)
+		for (unsigned i = 0; i < 8; i++)
+			if (i != RSP)
+				soft->gpr[i] = host->gpr[i];
+}
+
 const struct ls_class ls_class_int = {.name = "int", .make = make};
+const struct ls_class ls_class_int32 = {.name = "int32", .code32 = true, .make = make, .mask = mask};

@@ -1,7 +1,7 @@
 /*
  * Lockstep: random single instructions on the host's silicon and on the software processor, from one state, compared by all that they leave.
  *
- * Both sides see the same linear addresses in 64-bit user mode: two pages of code at LS_CODE, LS_RW pages of writable data at LS_DATA, one
+ * Both sides see the same linear addresses in user mode, 64-bit or compatibility: two pages of code at LS_CODE, LS_RW pages of writable data at LS_DATA, one
  * read-only page behind them, and nothing mapped around. The host's side is these pages in this process, run one instruction at a time by a signal frame
  * with RFLAGS.TF (silicon.c); the guest's side is RAM and page tables of a VM whose only vCPU is never run but stepped (machine.c).
  *
@@ -52,11 +52,15 @@ struct ls_class {
 	bool (*make)(struct ls *ls, struct ls_case *c);
 	/* Changes both results where the manual leaves something open; NULL: none. Every mask needs the manual's words beside it. */
 	void (*mask)(const struct ls_case *c, struct ls_result *host, struct ls_result *soft);
+	bool code32; /* compatibility mode: 32-bit code and stack, registers and addresses of 32 bits */
 };
 
 extern const struct ls_class ls_class_int;
+extern const struct ls_class ls_class_int32;
 extern const struct ls_class ls_class_vec;
+extern const struct ls_class ls_class_vec32;
 extern const struct ls_class ls_class_x87;
+extern const struct ls_class ls_class_x87_32;
 
 struct ls {
 	struct vm vm;
@@ -65,8 +69,10 @@ struct ls {
 	struct x86_cpu *cpu;
 	u8 *soft_code, *soft_data; /* the guest's RAM behind LS_CODE and LS_DATA */
 	u64 random;
+	bool code32;               /* of the class that runs */
+	bool checked, verbose;     /* options */
 	const char *only;          /* mnemonic asked for, or NULL */
-	struct ls_templates *int_templates;
+	struct ls_templates *int_templates, *int32_templates;
 	u64 per_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 };
 
@@ -90,6 +96,7 @@ u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64
 void ls_poke(struct ls *ls, u64 la, const void *bytes, unsigned len);
 /* Random bytes around la on both sides. */
 void ls_fill(struct ls *ls, u64 la, unsigned len);
+void ls_decoder_init(const struct ls *ls, ZydisDecoder *d);
 unsigned ls_gpr(ZydisRegister reg); /* register number; 16: none */
 
 /*
@@ -116,11 +123,13 @@ void ls_native_write_code(u64 la, const void *bytes, unsigned len);
 void ls_native_poke(u64 la, const void *bytes, unsigned len);
 const u8 *ls_native_data(void);
 void ls_native_restore(const void *data); /* after a mismatch: makes the host's data equal */
-void ls_native_run(const struct ls_case *c, bool fpu, struct ls_result *r);
+void ls_native_run(const struct ls_case *c, bool code32, bool fpu, struct ls_result *r);
 
 /* machine.c: the software processor's side. */
 int ls_soft_init(struct ls *ls, struct err *e);
 void ls_soft_free(struct ls *ls);
+/* For the class that follows: 64-bit or 32-bit code; `checked`: with segment checks even though all segments are flat. */
+void ls_soft_mode(struct ls *ls, bool code32, bool checked);
 void ls_soft_run(struct ls *ls, const struct ls_case *c, bool fpu, struct ls_result *r);
 
 #endif

@@ -42,8 +42,9 @@ static void user_mode(struct x86_state *st)
 	st->cpl = 3;
 	for (unsigned i = 0; i < X86_SREGS; i++)
 		st->seg[i] = (struct x86_seg){.sel = 0, .attr = data, .limit = 0xffffffff};
-	/* The selectors that Linux gives its 64-bit programs: some instructions show them. */
-	st->seg[SS].sel = 0x2b;
+	/* The selectors that Linux gives its programs, as some instructions show them; FS and GS are null. */
+	st->seg[DS].sel = st->seg[ES].sel = st->seg[SS].sel = 0x2b;
+	st->seg[FS].attr = st->seg[GS].attr = 0;
 	st->seg[CS] = (struct x86_seg){.sel = 0x33, .attr = SEG_P | SEG_S | SEG_CODE | SEG_RW | SEG_ACCESSED | 3 << 5 | SEG_L | SEG_G, .limit = 0xffffffff};
 }
 
@@ -71,6 +72,17 @@ int ls_soft_init(struct ls *ls, struct err *e)
 	ls->cpu->st.xcr0 = x86_model_xcr0(&ls->model);
 	x86_update_all(ls->cpu);
 	return 0;
+}
+
+void ls_soft_mode(struct ls *ls, bool code32, bool checked)
+{
+	struct x86_seg *cs = &ls->cpu->st.seg[CS];
+
+	cs->sel = code32 ? 0x23 : 0x33;
+	cs->attr = (cs->attr & ~(SEG_L | SEG_DB)) | (code32 ? SEG_DB : SEG_L);
+	x86_update_all(ls->cpu);
+	if (checked)
+		ls->cpu->c.mode &= ~MODE_FLAT;
 }
 
 void ls_soft_free(struct ls *ls) { vm_destroy(&ls->vm); }

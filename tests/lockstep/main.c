@@ -1,7 +1,8 @@
 /*
- * lockstep [--count N] [--seed S] [--class int|vec|x87] [--only MNEMONIC] [--first N] [--verbose]
+ * lockstep [--count N] [--seed S] [--class int|int32|vec|vec32|x87|x87_32] [--only MNEMONIC] [--first N] [--checked] [--verbose]
  *
- * Runs N random instructions of each class on both sides. Prints what differs, a count per class, and with --verbose one per mnemonic. Exit
+ * Runs N random instructions of each class on both sides. --checked sends every access of 32-bit code through the segment checks.
+ * Prints what differs, a count per class, and with --verbose one per mnemonic. Exit
  * code 1 if anything differed. A case is reproduced by its seed and --first NUMBER --count 1.
  */
 #include <stdio.h>
@@ -36,6 +37,11 @@ static bool results_equal(const struct ls_class *k, const struct ls_case *c, str
 		h->cr2 = s->cr2 = 0;
 	if (k->mask)
 		k->mask(c, h, s);
+	if (k->code32) /* the upper halves are undefined: SDM vol. 1 3.4.1.1 */
+		for (unsigned i = 0; i < 16; i++) {
+			h->gpr[i] = (u32)h->gpr[i];
+			s->gpr[i] = (u32)s->gpr[i];
+		}
 	return h->vector == s->vector && h->faulted == s->faulted && h->error == s->error && h->cr2 == s->cr2 &&
 	       !memcmp(h->gpr, s->gpr, sizeof(h->gpr)) && h->rip == s->rip && h->rflags == s->rflags &&
 	       (!k->fpu || !memcmp(&h->fpu, &s->fpu, sizeof(h->fpu)));
@@ -82,7 +88,7 @@ static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *
 	const u8 *hd = ls_native_data();
 	char text[128];
 
-	insn_text(c->bytes, c->len, 2 | MODE_PE | MODE_LONG, c->rip, text, sizeof(text));
+	insn_text(c->bytes, c->len, (k->code32 ? 1 : 2) | MODE_PE | MODE_LONG, c->rip, text, sizeof(text));
 	printf("%s case %llu at %llx:", k->name, (unsigned long long)c->number, (unsigned long long)c->rip);
 	show_bytes(" ", c->bytes, c->len);
 	printf("  %s\n", text);
@@ -124,7 +130,7 @@ static bool run_case(struct ls *ls, const struct ls_class *k, struct ls_case *c,
 	bool equal;
 
 	write_code(ls, c);
-	ls_native_run(c, k->fpu, &host);
+	ls_native_run(c, k->code32, k->fpu, &host);
 	ls_soft_run(ls, c, k->fpu, &soft);
 	equal = results_equal(k, c, &host, &soft) && !memcmp(ls_native_data(), ls->soft_data, LS_DATA_SIZE);
 	if (!equal) {
@@ -141,6 +147,9 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 	u64 bad = 0;
 
 	memset(wrong, 0, sizeof(wrong));
+	memset(ls->per_mnemonic, 0, sizeof(ls->per_mnemonic));
+	ls->code32 = k->code32;
+	ls_soft_mode(ls, k->code32, ls->checked);
 	for (u64 n = first; n < first + count; n++) {
 		struct ls_case c = {.number = n};
 
@@ -163,18 +172,20 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 		if (wrong[m])
 			printf("  %s: %llu of %llu differ\n", ZydisMnemonicGetString(m), (unsigned long long)wrong[m],
 			       (unsigned long long)ls->per_mnemonic[m]);
+	for (unsigned m = 0; ls->verbose && m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
+		if (ls->per_mnemonic[m])
+			printf("  %-16s %llu\n", ZydisMnemonicGetString(m), (unsigned long long)ls->per_mnemonic[m]);
 	printf("%s: %llu instructions, %llu differ\n", k->name, (unsigned long long)count, (unsigned long long)bad);
 	return bad;
 }
 
-static const struct ls_class *const classes[] = {&ls_class_int};
+static const struct ls_class *const classes[] = {&ls_class_int, &ls_class_int32, &ls_class_vec, &ls_class_vec32, &ls_class_x87, &ls_class_x87_32};
 
 int main(int argc, char **argv)
 {
 	static struct ls ls;
 	const char *only_class = NULL;
 	u64 seed = 1, count = 100000, first = 0, bad = 0;
-	bool verbose = false;
 	struct err e = {0};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -182,7 +193,11 @@ int main(int argc, char **argv)
 		const char *value = i + 1 < argc ? argv[i + 1] : "";
 
 		if (!strcmp(argv[i], "--verbose")) {
-			verbose = true;
+			ls.verbose = true;
+			continue;
+		}
+		if (!strcmp(argv[i], "--checked")) {
+			ls.checked = true;
 			continue;
 		}
 		if (!strcmp(argv[i], "--count"))
@@ -214,11 +229,8 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < ARRAY_SIZE(classes); i++)
 		if (!only_class || !strcmp(only_class, classes[i]->name))
 			bad += run_class(&ls, classes[i], seed, first, count);
-	if (verbose)
-		for (unsigned m = 0; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
-			if (ls.per_mnemonic[m])
-				printf("  %-16s %llu\n", ZydisMnemonicGetString(m), (unsigned long long)ls.per_mnemonic[m]);
 	ls_templates_free(ls.int_templates);
+	ls_templates_free(ls.int32_templates);
 	ls_soft_free(&ls);
 	log_free(ls.log);
 	return bad ? 1 : 0;

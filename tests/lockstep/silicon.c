@@ -20,13 +20,16 @@
 
 #define FRAME_MAGIC 0x46505853u
 #define FRAME_SW 464 /* software bytes within the legacy area */
+/* Linux's selectors. A 64-bit program runs 32-bit code by the code segment alone, but needs data segments that are not null for it. */
+#define USER_CS32 0x23
+#define USER_DS 0x2b
 #define STEPS_MAX 100000
 
 static struct {
 	enum { IDLE, STARTING, RUNNING } phase;
 	const struct ls_case *c;
 	struct ls_result *r;
-	bool fpu;
+	bool code32, fpu;
 	unsigned steps;
 	gregset_t kept;
 	u8 kept_fpu[LS_XSAVE];
@@ -137,6 +140,8 @@ static void start(ucontext_t *uc)
 		g[greg_of[i]] = run.c->st.gpr[i];
 	g[REG_RIP] = run.c->rip;
 	g[REG_EFL] = x86_rflags(&run.c->st) | FL_TF;
+	if (run.code32)
+		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | USER_CS32;
 	run.phase = RUNNING;
 	run.steps = 0;
 }
@@ -195,6 +200,7 @@ int ls_native_init(void)
 	if (!map_at(LS_CODE, LS_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) || !map_at(LS_DATA, LS_DATA_SIZE, PROT_READ | PROT_WRITE) ||
 	    mprotect((void *)LS_RO, 4096, PROT_READ))
 		return -errno;
+	asm volatile("mov %w0, %%ds\n\tmov %w0, %%es" : : "r"(USER_DS));
 	if (sigaltstack(&alt, NULL))
 		return -errno;
 	for (u32 i = 2; i < XSAVE_COMPONENTS; i++) {
@@ -226,12 +232,13 @@ void ls_native_poke(u64 la, const void *bytes, unsigned len)
 
 void ls_native_restore(const void *data) { ls_native_poke(LS_DATA, data, LS_DATA_SIZE); }
 
-void ls_native_run(const struct ls_case *c, bool fpu, struct ls_result *r)
+void ls_native_run(const struct ls_case *c, bool code32, bool fpu, struct ls_result *r)
 {
 	memset(r, 0, sizeof(*r));
 	run.c = c;
 	run.r = r;
 	run.fpu = fpu;
+	run.code32 = code32;
 	run.phase = STARTING;
 	asm volatile("ud2" ::: "memory");
 }

@@ -76,7 +76,7 @@ struct ls_templates *ls_templates_new(struct ls *ls, bool (*wanted)(const ZydisD
 
 	if (!t)
 		return NULL;
-	ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ls_decoder_init(ls, &d);
 	for (unsigned i = 0; i < 2u * 4 * 4 * 256 * 8 * 2 * 4; i++) {
 		struct ls_template one = {.vex = i & 1, .map = i >> 1 & 3, .prefix = prefixes[i >> 3 & 3], .opcode = i >> 5, .reg = i >> 13 & 7,
 					  .memory = i >> 16 & 1, .vex_w = i >> 17 & 1, .vex_l = i >> 18 & 1};
@@ -131,7 +131,10 @@ bool ls_templates_pick(struct ls *ls, struct ls_templates *t, struct ls_case *c)
 		if (one->memory && ls_chance(ls, 8))
 			c->bytes[n++] = 0xf0;
 	}
-	n += put_opcode(c->bytes + n, one, one->vex ? rex & 7 : rex, (u8)ls_below(ls, 16));
+	if (ls->code32) /* no REX, eight registers */
+		n += put_opcode(c->bytes + n, one, 0, (u8)ls_below(ls, 8));
+	else
+		n += put_opcode(c->bytes + n, one, one->vex ? rex & 7 : rex, (u8)ls_below(ls, 16));
 	modrm = (u8)(one->reg << 3 | ls_below(ls, 8));
 	/* A group's opcode is chosen by reg; elsewhere reg is an operand, and all of them have templates. */
 	c->bytes[n] = one->memory ? modrm | (u8)(ls_below(ls, 3) << 6) : modrm | 0xc0;
