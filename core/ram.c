@@ -8,6 +8,8 @@
 
 #define HUGE_PAGE (2ull << 20)
 
+static u64 flags_bytes(u64 size) { return ALIGN_UP(size / RAM_PAGE * sizeof(u16), RAM_PAGE); }
+
 /* The address agrees with `gpa` modulo 2 MiB, so that a huge page here can be a huge page of the nested tables. */
 static void *map_zeroed(u64 gpa, u64 size)
 {
@@ -44,12 +46,12 @@ int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
 	    (at < ram->n && gpa + size > ram->slot[at].gpa))
 		return err_set(e, EINVAL, "RAM at %#" PRIx64 " overlaps other RAM", gpa);
 	slot.host = map_zeroed(gpa, size);
-	slot.flags = map_zeroed(0, ALIGN_UP(size / RAM_PAGE, RAM_PAGE));
+	slot.flags = map_zeroed(0, flags_bytes(size));
 	if (!slot.host || !slot.flags) {
 		if (slot.host)
 			munmap(slot.host, size);
 		if (slot.flags)
-			munmap(slot.flags, ALIGN_UP(size / RAM_PAGE, RAM_PAGE));
+			munmap(slot.flags, flags_bytes(size));
 		return err_set(e, ENOMEM, "no memory for %" PRIu64 " MiB of guest RAM", size >> 20);
 	}
 	madvise(slot.host, size, MADV_HUGEPAGE);
@@ -64,7 +66,7 @@ void ram_destroy(struct ram *ram)
 {
 	for (unsigned i = 0; i < ram->n; i++) {
 		munmap(ram->slot[i].host, ram->slot[i].size);
-		munmap(ram->slot[i].flags, ALIGN_UP(ram->slot[i].size / RAM_PAGE, RAM_PAGE));
+		munmap(ram->slot[i].flags, flags_bytes(ram->slot[i].size));
 	}
 	ram->n = 0;
 }

@@ -1,10 +1,11 @@
 /*
  * Guest RAM as slots: [gpa, gpa + size) backed by host memory.
  *
- * Slots are made while the board is built and stay until the VM ends, so that readers need no lock. `flags` holds a byte
- * per 4 KiB page, shared by all vCPUs: RAM_CODE is set (atomically) while any processor holds decoded or translated
- * code of that page, RAM_DIRTY by stores while the dirty log is on. The processor withholds the write half of a TLB entry for a page
- * whose flags ask to see stores; there is no test on each store.
+ * Slots are made while the board is built and stay until the VM ends, so that readers need no lock. `flags` holds an atomic word
+ * per 4 KiB page, shared by all vCPUs: in RAM_CODE the number of processors that hold decoded or translated code of that page, in RAM_WRITER
+ * who may have a TLB entry that lets stores through (0: nobody, n: vCPU n - 1, RAM_WRITER: several); RAM_DIRTY is set by stores while
+ * the dirty log is on. The processor withholds the write half of a TLB entry for a page whose flags ask to see stores; there is no test on
+ * each store.
  */
 #ifndef CORE_RAM_H
 #define CORE_RAM_H
@@ -15,13 +16,15 @@
 #define RAM_PAGE 4096u
 #define RAM_SLOTS 16
 
-enum ram_page_flag { RAM_CODE = 1, RAM_DIRTY = 2 };
+enum ram_page_flag { RAM_DIRTY = 1, RAM_CODE = 0xfe, RAM_WRITER = 0xff00 };
+#define RAM_CODE_ONE	 2u /* one processor in RAM_CODE */
+#define RAM_WRITER_SHIFT 8
 
 struct ram_slot {
 	u64 gpa;
 	u64 size; /* bytes, a multiple of 4096 */
 	u8 *host;
-	u8 *flags; /* size / 4096 bytes */
+	u16 *flags; /* size / 4096 of them */
 	bool readonly;
 };
 

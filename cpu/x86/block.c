@@ -2,8 +2,8 @@
  * The block store: an arena of decoded blocks, a hash by (physical address, mode), and a list of blocks for each physical page.
  *
  * Invariants
- *   - A page record exists exactly while the page has live blocks; while it exists the page's RAM_CODE flag is set and no TLB entry of this
- *     processor allows a direct store to it.
+ *   - A page record exists exactly while the page has live blocks or is being decoded; while it exists this processor is counted
+ *     in the page's RAM_CODE and no TLB entry of any processor allows a direct store to it (share.h).
  *   - A dead block is in no hash chain and no page list, and each of its instructions leaves the block before it does anything
  *     (leave_dead), so that a store into the running block takes effect at the very next instruction.
  *   - Memory comes from the arena only; it is given back all at once, between blocks, when the arena is full (blocks_drop_all).
@@ -17,6 +17,7 @@
 
 #include "cpu/x86/exec.h"
 #include "cpu/x86/mem.h"
+#include "cpu/x86/share.h"
 
 #define ARENA_BYTES (256ull << 20) /* reserved, touched as it fills */
 #define HASH_SIZE (1u << 16)
@@ -78,20 +79,6 @@ static bool arena_full(const struct x86_blocks *s)
 	return ARENA_BYTES - s->used < 2 * (sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn)) + 4 * sizeof(struct page_record);
 }
 
-static void set_page_code(struct x86_cpu *cpu, u64 pa, bool code)
-{
-	const struct ram_slot *slot = ram_find(&cpu->vm->ram, pa);
-	u8 *flag;
-
-	if (!slot)
-		return;
-	flag = &slot->flags[(pa - slot->gpa) / RAM_PAGE];
-	if (code)
-		__atomic_fetch_or(flag, RAM_CODE, __ATOMIC_SEQ_CST);
-	else
-		__atomic_fetch_and(flag, (u8)~RAM_CODE, __ATOMIC_SEQ_CST);
-}
-
 static struct page_record *page_find(const struct x86_blocks *s, u64 pa)
 {
 	struct page_record *p = s->pages[page_hash(pa)];
@@ -115,8 +102,7 @@ static struct page_record *page_get(struct x86_cpu *cpu, u64 pa)
 		p = arena_take(s, sizeof(*p));
 	*p = (struct page_record){.pa = pa, .next = s->pages[page_hash(pa)]};
 	s->pages[page_hash(pa)] = p;
-	set_page_code(cpu, pa, true);
-	tlb_drop_host_page(cpu, pa);
+	share_claim(cpu, pa);
 	return p;
 }
 
@@ -128,7 +114,7 @@ static void page_put(struct x86_cpu *cpu, struct page_record *p)
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
-	set_page_code(cpu, p->pa, false);
+	share_release(cpu, p->pa);
 	p->next = s->free_pages;
 	s->free_pages = p;
 }
@@ -217,7 +203,7 @@ static bool page_written(struct x86_cpu *cpu, u64 page, u64 from, u64 to)
 	return running;
 }
 
-bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
+bool block_drop(struct x86_cpu *cpu, u64 pa, u64 len)
 {
 	bool running = false;
 
@@ -231,13 +217,22 @@ bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
 	return running;
 }
 
+bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
+{
+	bool running = block_drop(cpu, pa, len);
+
+	if (cpu->vm->nvcpus > 1)
+		share_written(cpu, pa, len);
+	return running;
+}
+
 void blocks_drop_all(struct x86_cpu *cpu)
 {
 	struct x86_blocks *s = cpu->blocks;
 
 	for (unsigned i = 0; i < PAGE_HASH_SIZE; i++)
 		for (struct page_record *p = s->pages[i]; p; p = p->next)
-			set_page_code(cpu, p->pa, false);
+			share_release(cpu, p->pa);
 	memset(s->hash, 0, sizeof(s->hash));
 	memset(s->pages, 0, sizeof(s->pages));
 	s->free_pages = NULL;
@@ -264,21 +259,61 @@ static const u8 *code_bytes(struct x86_cpu *cpu, u64 pa, unsigned len, u8 *buf)
 	return buf;
 }
 
+static struct block *block_begin(struct x86_blocks *s, u64 pa, u32 mode)
+{
+	struct block *b = (struct block *)(s->arena + s->used);
+
+	*b = (struct block){.pa = pa, .mode = mode, .pa2 = NO_PAGE};
+	return b;
+}
+
+/* What does not become a block gives the pages' records back. */
+static void page_unused(struct x86_cpu *cpu, u64 page)
+{
+	struct page_record *p = page_find(cpu->blocks, page);
+
+	if (p && !p->first)
+		page_put(cpu, p);
+}
+
+/* The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy. */
+static void decode_page(struct x86_cpu *cpu, struct block *b, const u8 *bytes, unsigned left, unsigned max)
+{
+	bool ends = false;
+
+	while (b->n < max && left && !ends) {
+		u8 copy[16];
+		unsigned len, n = MIN(left, sizeof(copy));
+
+		memcpy(copy, bytes + b->len, n);
+		len = insn_decode(cpu, copy, n, b->mode, b->len, &b->insn[b->n], &ends);
+		if (!len)
+			break;
+		b->len += len;
+		left -= len;
+		b->n++;
+	}
+}
+
 /* One instruction that begins in this page and ends in the next. */
-static enum outcome decode_crossing(struct x86_cpu *cpu, struct block *b, u64 la, const u8 *head, unsigned avail)
+static enum outcome decode_crossing(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, const u8 *head, unsigned avail, struct block **out)
 {
 	u8 bytes[16], buf[16];
+	struct block *b;
 	bool ends;
 	u64 pa2;
 	enum outcome o = mem_fetch_pa(cpu, la + avail, &pa2);
 
 	if (o != OUT_NEXT)
 		return o;
+	page_get(cpu, ALIGN_DOWN(pa2, RAM_PAGE));
 	memcpy(bytes, head, avail);
 	memcpy(bytes + avail, code_bytes(cpu, pa2, 15 - avail, buf), 15 - avail);
+	b = block_begin(cpu->blocks, pa, mode);
 	b->pa2 = ALIGN_DOWN(pa2, RAM_PAGE);
-	b->len = insn_decode(cpu, bytes, 15, b->mode, 0, &b->insn[0], &ends);
+	b->len = insn_decode(cpu, bytes, 15, mode, 0, &b->insn[0], &ends);
 	b->n = 1;
+	*out = b;
 	return OUT_NEXT;
 }
 
@@ -286,30 +321,25 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 {
 	struct x86_blocks *s = cpu->blocks;
 	unsigned left = RAM_PAGE - (pa & (RAM_PAGE - 1)), max = mode & MODE_SINGLE ? 1 : BLOCK_MAX;
+	u64 page = ALIGN_DOWN(pa, RAM_PAGE);
 	struct block *b;
 	const u8 *bytes;
 	u8 buf[RAM_PAGE];
-	bool ends = false;
-	enum outcome o;
 
 	if (arena_full(s))
 		blocks_drop_all(cpu);
-	b = (struct block *)(s->arena + s->used);
-	*b = (struct block){.pa = pa, .mode = mode, .pa2 = NO_PAGE};
+	/* The claim comes before the bytes are read. */
+	page_get(cpu, page);
 	bytes = code_bytes(cpu, pa, left, buf);
-	while (b->n < max && left && !ends) {
-		unsigned len = insn_decode(cpu, bytes + b->len, left, mode, b->len, &b->insn[b->n], &ends);
-
-		if (!len)
-			break;
-		b->len += len;
-		left -= len;
-		b->n++;
-	}
+	b = block_begin(s, pa, mode);
+	decode_page(cpu, b, bytes, left, max);
 	if (!b->n) {
-		o = decode_crossing(cpu, b, la, bytes, left);
-		if (o != OUT_NEXT)
+		enum outcome o = decode_crossing(cpu, la, pa, mode, bytes, left, &b);
+
+		if (o != OUT_NEXT) {
+			page_unused(cpu, page);
 			return o;
+		}
 	}
 	memset(&b->insn[b->n], 0, sizeof(struct insn));
 	b->insn[b->n].fn = block_end;
@@ -317,7 +347,7 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 	arena_take(s, sizeof(*b) + (b->n + 1) * sizeof(struct insn));
 	b->hash_next = s->hash[block_hash(pa, mode)];
 	s->hash[block_hash(pa, mode)] = b;
-	page_add(cpu, ALIGN_DOWN(pa, RAM_PAGE), b);
+	page_add(cpu, page, b);
 	if (b->pa2 != NO_PAGE)
 		page_add(cpu, b->pa2, b);
 	cpu->n.decoded++;

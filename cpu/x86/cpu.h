@@ -118,7 +118,7 @@ enum attention {
 	ATT_SHADOW = 32,   /* one instruction under an interrupt shadow, then look again */
 	ATT_STEP = 64,     /* TF or a code breakpoint: one instruction at a time */
 	ATT_VINTR = 128,   /* a virtual interrupt waits in the VMCB's int_ctl */
-	ATT_DROP = 256,    /* code pages were written by another thread: drop queue is not empty */
+	ATT_DROP = 256,    /* the queue of `drops` is not empty */
 };
 
 /* Bits of c.mode, the part of the state that decoding depends on. */
@@ -168,7 +168,7 @@ struct x86_cache {
 struct x86_blocks; /* block.c */
 struct x86_stubs;  /* stub.c */
 
-/* Decoded code to be dropped, queued by other threads (devices' stores) under the lock, with ATT_DROP. */
+/* Decoded code to be dropped and write tags to be withheld, queued by other threads under the lock, with ATT_DROP (share.h). */
 struct code_range {
 	u64 pa, len;
 };
@@ -176,6 +176,9 @@ struct code_drops {
 	pthread_mutex_t lock;
 	unsigned n; /* above the array's size: drop everything */
 	struct code_range range[32];
+	unsigned nholds; /* above the array's size: withhold all */
+	u64 hold[32];    /* pages */
+	u64 holds_asked, holds_done; /* requests so far; done is read without the lock */
 };
 
 struct x86_cpu {
@@ -192,6 +195,7 @@ struct x86_cpu {
 	struct x86_stubs *stubs;
 	struct tlb_spaces *spaces;
 	u64 tsc_hz;
+	u32 parked;        /* 1: not running; it looks at `drops` before it does again (share.h) */
 	u32 wake;          /* 1 while the vCPU's thread sleeps on c.attention (HLT) */
 	u64 trace_gpr[16]; /* registers before the traced instruction */
 	struct code_drops drops;

@@ -166,7 +166,7 @@ HANDLER(cmpxchg16b)
 	if (la & 15)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	TRY(cpu, in, rmw_at(cpu, la, 16, acc, locked, &m));
-	if (m.bounced) {
+	if (m.p == m.buf) {
 		u64 *p = m.p;
 
 		equal = p[0] == lo && p[1] == hi;

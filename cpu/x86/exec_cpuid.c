@@ -22,7 +22,8 @@ HANDLER(op_cpuid)
 	st->gpr[RBX] = out[1];
 	st->gpr[RCX] = out[2];
 	st->gpr[RDX] = out[3];
-	NEXT(cpu, in);
+	/* Serialising: code that another processor has changed is dropped before the next instruction. */
+	LEAVE(cpu, in, OUT_END);
 }
 
 bool bind_cpuid(struct bind *b)

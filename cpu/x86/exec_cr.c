@@ -224,7 +224,7 @@ HANDLER(mov_to_cr)
 		if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE) && cr0_selective(cpu, v))
 			LEAVE(cpu, in, x86_exit(cpu, EXIT_CR0_SEL_WRITE, info, 0));
 		LEAVE(cpu, in, write_cr0(cpu, v));
-	case 2: cpu->st.cr2 = v; NEXT(cpu, in);
+	case 2: cpu->st.cr2 = v; LEAVE(cpu, in, OUT_END);
 	case 3: LEAVE(cpu, in, write_cr3(cpu, v));
 	case 4: LEAVE(cpu, in, write_cr4(cpu, v));
 	default: LEAVE(cpu, in, write_cr8(cpu, v));

@@ -69,12 +69,12 @@ HANDLER(op_sidt)
 HANDLER(op_lgdt)
 {
 	TRY(cpu, in, table_load(cpu, in, &cpu->st.gdtr));
-	NEXT(cpu, in);
+	LEAVE(cpu, in, OUT_END); /* serialising */
 }
 HANDLER(op_lidt)
 {
 	TRY(cpu, in, table_load(cpu, in, &cpu->st.idtr));
-	NEXT(cpu, in);
+	LEAVE(cpu, in, OUT_END); /* serialising */
 }
 
 HANDLER(op_lldt)
@@ -83,7 +83,7 @@ HANDLER(op_lldt)
 
 	TRY(cpu, in, selector_get(cpu, in, in->dst, &sel));
 	TRY(cpu, in, seg_load_ldtr(cpu, sel));
-	NEXT(cpu, in);
+	LEAVE(cpu, in, OUT_END); /* serialising */
 }
 HANDLER(op_ltr)
 {
@@ -91,7 +91,7 @@ HANDLER(op_ltr)
 
 	TRY(cpu, in, selector_get(cpu, in, in->dst, &sel));
 	TRY(cpu, in, seg_load_tr(cpu, sel));
-	NEXT(cpu, in);
+	LEAVE(cpu, in, OUT_END); /* serialising */
 }
 
 static enum outcome selector_put(struct x86_cpu *cpu, const struct insn *in, u16 sel)

@@ -9,12 +9,13 @@
 #include "cpu/x86/mem.h"
 
 #include "cpu/x86/block.h"
+#include "cpu/x86/share.h"
 #include "cpu/x86/space.h"
 
 /* One page's share of an access. */
 struct piece {
 	u8 *host; /* NULL: not RAM */
-	u8 *flag;
+	u16 *flag;
 	u64 pa;
 	unsigned size;
 	bool rom;
@@ -30,6 +31,14 @@ static u32 access_space(const struct x86_cpu *cpu, unsigned acc)
 static bool canonical(const struct x86_cpu *cpu, u64 la)
 {
 	return sign_extend(la, cpu->st.cr4 & CR4_LA57 ? 57 : 48) == la;
+}
+
+/* Whether an access that goes on at `next`, the start of a page, has left the address space or its flat segment. */
+static bool crosses_edge(const struct x86_cpu *cpu, u64 next, unsigned acc)
+{
+	if (cpu->c.mode & 2)
+		return !canonical(cpu, next);
+	return !(u32)next && (cpu->c.mode & MODE_FLAT) && !(acc & ACC_SYSTEM);
 }
 
 /* Whether DR7 watches some byte of the page for this kind of access (SDM vol. 3 18.2.4 "Debug Control Register"). */
@@ -54,9 +63,7 @@ static void slot_tag(struct x86_cpu *cpu, struct tlb_entry *e, const struct tlb_
 	e->addend = (u64)p->host - page;
 	e->exec = p->host && (p->perm & WALK_X) ? p->tag : TLB_NO_TAG;
 	e->read = direct && (p->perm & WALK_R) ? p->tag : TLB_NO_TAG;
-	e->write = direct && (p->perm & WALK_W) && !p->rom && !(__atomic_load_n(p->flag, __ATOMIC_RELAXED) & RAM_CODE)
-			   ? p->tag
-			   : TLB_NO_TAG;
+	e->write = direct && (p->perm & WALK_W) && !p->rom && share_may_write(cpu, p->flag) ? p->tag : TLB_NO_TAG;
 	if (unlikely(cpu->c.watch)) {
 		if (page_watched(cpu, page, false))
 			e->read = TLB_NO_TAG;
@@ -150,8 +157,8 @@ static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigne
 	enum outcome o;
 
 	la = wrap_la(cpu, la);
-	/* Canonical form is looked at for the whole access, before either page. */
-	if (unlikely(size > first) && (cpu->st.msr.efer & EFER_LMA) && !canonical(cpu, wrap_la(cpu, la + first)))
+	/* For the whole access, before either page: canonical form, and in flat 32-bit code the segments' limit. */
+	if (unlikely(size > first) && unlikely(crosses_edge(cpu, wrap_la(cpu, la + first), acc)))
 		o = x86_fault(cpu, acc & ACC_STACK ? EXC_SS : EXC_GP, 0);
 	else
 		o = translate(cpu, la, want, acc, &p);
@@ -228,6 +235,9 @@ static void piece_write(struct x86_cpu *cpu, const struct piece *p, const void *
 	if (p->rom)
 		return;
 	copy(p->host, buf, p->size);
+	/* Against a claim by another processor, which counts before it reads the bytes. */
+	if (cpu->vm->nvcpus > 1)
+		atomic_thread_fence(memory_order_seq_cst);
 	if (__atomic_load_n(p->flag, __ATOMIC_RELAXED) & RAM_CODE)
 		block_written(cpu, p->pa, p->size);
 }
@@ -309,13 +319,13 @@ enum outcome mem_rmw_slow(struct x86_cpu *cpu, u64 la, unsigned size, unsigned a
 	if (unlikely(o != OUT_NEXT))
 		return o;
 	if (n == 1 && piece[0].host && !piece[0].rom && likely(!trace_on(cpu->topics, TRACE_MEM))) {
-		/* Also where the page holds code: the operation stays atomic, and the code is dropped before it. */
-		if (*piece[0].flag & RAM_CODE)
-			block_written(cpu, piece[0].pa, size);
+		/* Also where the page holds code: the operation stays atomic, and the code is dropped after it. */
 		if (unlikely(cpu->c.watch))
 			watch_check(cpu, la, size, true);
 		m->p = piece[0].host;
-		m->bounced = 0;
+		m->la = piece[0].pa;
+		m->size = size;
+		m->bounced = __atomic_load_n(piece[0].flag, __ATOMIC_RELAXED) & RAM_CODE ? RMW_CODE : 0;
 		return OUT_NEXT;
 	}
 	piece_read(cpu, &piece[0], m->buf);
@@ -325,6 +335,16 @@ enum outcome mem_rmw_slow(struct x86_cpu *cpu, u64 la, unsigned size, unsigned a
 	m->la = la;
 	m->size = size;
 	m->bounced = acc | ACC_WRITE;
+	return OUT_NEXT;
+}
+
+enum outcome mem_rmw_finish(struct x86_cpu *cpu, struct mem_rmw *m)
+{
+	if (m->bounced != RMW_CODE)
+		return mem_write_slow(cpu, m->la, m->p, m->size, m->bounced);
+	if (cpu->vm->nvcpus > 1)
+		atomic_thread_fence(memory_order_seq_cst);
+	block_written(cpu, m->la, m->size);
 	return OUT_NEXT;
 }
 

@@ -86,16 +86,20 @@ static inline enum outcome must_check mem_write_n(struct x86_cpu *cpu, u64 la, c
 
 /*
  * Read-modify-write. mem_rmw_begin checks for write and gives a pointer to operate on: guest memory itself (a locked host instruction on it is the guest's
- * atomic), or the bounce buffer for MMIO, page-crossing and watched pages; mem_rmw_end stores a bounced value back.
+ * atomic), or the bounce buffer for MMIO, page-crossing and watched pages; mem_rmw_end stores a bounced value back, or drops the code that
+ * the operation has written to.
  */
 struct mem_rmw {
 	void *p;
 	u64 la;
 	u32 size;
-	u32 bounced; /* 0: p is guest memory; else the ACC_* bits of the access */
+	u32 bounced; /* 0: nothing is left to do at the end; RMW_CODE: p is guest memory at physical `la`; else the ACC_* bits of the access */
 	u8 buf[64];
 };
 
+#define RMW_CODE 0x100u
+
+enum outcome mem_rmw_finish(struct x86_cpu *cpu, struct mem_rmw *m) must_check;
 enum outcome mem_rmw_slow(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, struct mem_rmw *m) must_check;
 
 static always_inline enum outcome must_check mem_rmw_begin(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, struct mem_rmw *m)
@@ -112,7 +116,7 @@ static always_inline enum outcome must_check mem_rmw_end(struct x86_cpu *cpu, st
 {
 	if (likely(!m->bounced))
 		return OUT_NEXT;
-	return mem_write_slow(cpu, m->la, m->p, m->size, m->bounced);
+	return mem_rmw_finish(cpu, m);
 }
 
 /* Checks that [la, la + size) could be written (or read) now, without touching it: what PUSHA, ENTER, far calls and event delivery need. */
@@ -135,6 +139,7 @@ void tlb_flush_pcid(struct x86_cpu *cpu, u16 pcid, bool page_only, u64 la); /* I
 void tlb_flush_asid(struct x86_cpu *cpu, u32 asid, bool keep_globals);      /* TLB_CONTROL 3 and 7 */
 void tlb_flush_asid_page(struct x86_cpu *cpu, u32 asid, u64 la);            /* INVLPGA */
 void tlb_drop_host_page(struct x86_cpu *cpu, u64 pa);        /* withhold write tags of a physical page: it now holds code */
+void tlb_drop_host_pages(struct x86_cpu *cpu);               /* and of all pages */
 void tlb_flush_code_gen(struct x86_cpu *cpu);                /* forget cached jumps */
 
 /* Effective address without segment base, masked to the address size. */

@@ -24,6 +24,7 @@
 #include "cpu/x86/block.h"
 #include "cpu/x86/decode.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/share.h"
 #include "cpu/x86/stub.h"
 #include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
@@ -161,9 +162,11 @@ static void halt_wait(struct x86_cpu *cpu)
 
 	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW))
 		return;
+	share_park(cpu);
 	__atomic_store_n(&cpu->wake, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, NULL, NULL, 0);
 	__atomic_store_n(&cpu->wake, 0, __ATOMIC_SEQ_CST);
+	share_unpark(cpu);
 }
 
 static void poke(struct x86_cpu *cpu, u32 bits)
@@ -172,8 +175,6 @@ static void poke(struct x86_cpu *cpu, u32 bits)
 	if (__atomic_load_n(&cpu->wake, __ATOMIC_SEQ_CST))
 		syscall(SYS_futex, &cpu->c.attention, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
-
-static void drop_queued(struct x86_cpu *cpu);
 
 /* Whatever is due before the next block. Returns true when the loop must leave run(), with *exit set. */
 static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err *e)
@@ -191,7 +192,7 @@ static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err
 		}
 	}
 	if (attention(cpu) & ATT_DROP)
-		drop_queued(cpu);
+		share_attend(cpu);
 	if (x86_events(cpu))
 		return false;
 	if (cpu->st.activity == ACT_HALTED || cpu->st.activity == ACT_WAIT_SIPI) {
@@ -211,6 +212,7 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 	u64 next_count = MIN(next_drop, limit);
 	enum run_exit exit;
 
+	share_unpark(cpu);
 	stub_clean_mxcsr();
 	x86_update_all(cpu);
 	for (;;) {
@@ -231,6 +233,7 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 		run_once(cpu);
 	}
 	stub_fold_mxcsr(cpu);
+	share_park(cpu);
 	return exit;
 }
 
@@ -288,33 +291,7 @@ static int soft_set_state(struct vcpu *v, const struct x86_state *st, struct err
 	return 0;
 }
 
-/* Any thread: the owner drops the blocks itself, before its next one (attend). A full queue means all of them. */
-static void soft_drop_code(struct vcpu *v, u64 pa, u64 len)
-{
-	struct x86_cpu *cpu = x86_cpu_of(v);
-
-	pthread_mutex_lock(&cpu->drops.lock);
-	if (cpu->drops.n < ARRAY_SIZE(cpu->drops.range))
-		cpu->drops.range[cpu->drops.n] = (struct code_range){pa, len};
-	cpu->drops.n++;
-	pthread_mutex_unlock(&cpu->drops.lock);
-	poke(cpu, ATT_DROP);
-}
-
-static void drop_queued(struct x86_cpu *cpu)
-{
-	struct code_drops *d = &cpu->drops;
-
-	atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_DROP);
-	pthread_mutex_lock(&d->lock);
-	if (d->n > ARRAY_SIZE(d->range))
-		blocks_drop_all(cpu);
-	else
-		for (unsigned i = 0; i < d->n; i++)
-			block_written(cpu, d->range[i].pa, d->range[i].len);
-	d->n = 0;
-	pthread_mutex_unlock(&d->lock);
-}
+static void soft_drop_code(struct vcpu *v, u64 pa, u64 len) { share_drop(x86_cpu_of(v), pa, len); }
 
 static const struct vcpu_counters *soft_counters(struct vcpu *v) { return &x86_cpu_of(v)->n; }
 
@@ -362,6 +339,7 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 		cpu->insn_limit = o->insn_limit;
 	}
 	pthread_mutex_init(&cpu->drops.lock, NULL);
+	share_park(cpu);
 	x86_reset(&cpu->st, model->vendor, model->signature, false);
 	if (index) /* SDM vol. 3 8.4.1 "BSP and AP Processors" */
 		cpu->st.activity = ACT_WAIT_SIPI;

@@ -88,10 +88,8 @@ static enum outcome desc_or(struct x86_cpu *cpu, u64 la, u8 bits)
 
 	if (o != OUT_NEXT)
 		return o;
-	if (m.bounced)
-		return mem_write8(cpu, la, *(u8 *)m.p | bits, ACC_SYSTEM);
 	__atomic_fetch_or((u8 *)m.p, bits, __ATOMIC_SEQ_CST);
-	return OUT_NEXT;
+	return mem_rmw_end(cpu, &m);
 }
 
 enum outcome desc_mark_accessed(struct x86_cpu *cpu, u64 la, u64 *d)

@@ -19,17 +19,9 @@
 #include "arch/x86/model.h"
 #include "arch/x86/vmrun_rules.h"
 #include "arch/x86/walk.h"
+#include "cpu/x86/block.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
-
-static noinline void page_watched(struct x86_cpu *cpu, u64 pa, const u8 *host)
-{
-	u8 copy[RAM_PAGE];
-
-	memcpy(copy, host, sizeof(copy));
-	if (vm_dma_write(cpu->vm, pa, copy, sizeof(copy)))
-		log_warn(cpu->vm->log, "SVM: page %#llx is not RAM any more", (unsigned long long)pa);
-}
 
 void *svm_page(struct x86_cpu *cpu, u64 pa, bool write)
 {
@@ -37,8 +29,8 @@ void *svm_page(struct x86_cpu *cpu, u64 pa, bool write)
 
 	if (unlikely(!s || (write && s->readonly)))
 		return NULL;
-	if (write && unlikely(s->flags[(pa - s->gpa) >> 12]))
-		page_watched(cpu, ALIGN_DOWN(pa, RAM_PAGE), s->host + ALIGN_DOWN(pa - s->gpa, RAM_PAGE));
+	if (write && unlikely(s->flags[(pa - s->gpa) >> 12] & RAM_CODE))
+		block_written(cpu, ALIGN_DOWN(pa, RAM_PAGE), RAM_PAGE);
 	return s->host + (pa - s->gpa);
 }
 

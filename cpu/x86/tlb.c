@@ -341,3 +341,9 @@ void tlb_drop_host_page(struct x86_cpu *cpu, u64 pa)
 		if (cpu->c.tlb_phys[i].pa == pa)
 			cpu->c.tlb[i].write = TLB_NO_TAG;
 }
+
+void tlb_drop_host_pages(struct x86_cpu *cpu)
+{
+	for (unsigned i = 0; i < TLB_ENTRIES; i++)
+		cpu->c.tlb[i].write = TLB_NO_TAG;
+}

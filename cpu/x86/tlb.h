@@ -34,7 +34,7 @@ struct tlb_phys {
 	u64 pa;	   /* physical page, after nested translation */
 	u64 gpa;   /* guest-physical page, before it */
 	u8 *host;  /* of the page; NULL: not RAM */
-	u8 *flag;  /* the page's byte of ram_slot.flags; NULL: not RAM */
+	u16 *flag; /* the page's word of ram_slot.flags; NULL: not RAM */
 	u8 perm;   /* WALK_* */
 	u8 global; /* PTE.G with CR4.PGE */
 	u8 rom;	   /* stores are dropped */

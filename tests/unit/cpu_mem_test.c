@@ -461,7 +461,9 @@ static void code_pages(void **state)
 	assert_int_equal(dropped_code, 1);
 	assert_int_equal(*entry(r, 0x200000), 2);
 	assert_int_equal(mem_rmw_begin(cpu, 0x80000, 8, 0, &m), OUT_NEXT);
-	assert_int_equal(m.bounced, 0); /* atomics stay atomic */
+	assert_ptr_equal(m.p, entry(r, 0x200000)); /* atomics stay atomic */
+	assert_int_equal(dropped_code, 1);
+	assert_int_equal(mem_rmw_end(cpu, &m), OUT_NEXT);
 	assert_int_equal(dropped_code, 2);
 	phys_write(cpu, 0x200000, &(u64){3}, 8);
 	assert_int_equal(dropped_code, 3);
