@@ -6,6 +6,8 @@
  * Not compared, since silicon leaves it open or hides it:
  *   - x87 instruction and data pointers while no exception is pending: AMD then stores zeros (APM vol. 2 11.4.4), here
  * they are kept.
+ *   - The data pointer, and what FNSTENV and FNSAVE tell of pointers: the host's system loses them when it switches
+ *     tasks between loading the state and the instruction.
  *   - What of a pointer that FXRSTOR64 loads lies above the linear address width.
  *   - MXCSR_MASK, which tells of misaligned SSE mode: no CPU model offers it.
  *   - XSAVE components beyond 2: their offsets differ between processors, and CPUID tells a guest ours.
@@ -34,7 +36,7 @@ static void pick_bytes(struct ls *ls, enum encoding encoding, u8 *c)
 		x = ls_below(ls, 4);
 		if (x)
 			c[n++] = mandatory[x];
-		if (ls_below(ls, 2))
+		if (!ls->code32 && ls_below(ls, 2))
 			c[n++] = 0x40 | ls_below(ls, 16);
 		c[n++] = 0x0f;
 		x = ls_below(ls, 4);
@@ -43,12 +45,12 @@ static void pick_bytes(struct ls *ls, enum encoding encoding, u8 *c)
 		break;
 	case GEN_VEX:
 		c[n++] = 0xc4;
-		c[n++] = (random_byte(ls) & 0xe0) | (1 + ls_below(ls, 3));
+		c[n++] = (random_byte(ls) & 0xe0) | (ls->code32 ? 0xc0 : 0) | (1 + ls_below(ls, 3));
 		c[n++] = random_byte(ls);
 		break;
 	case GEN_EVEX:
 		c[n++] = 0x62;
-		c[n++] = (random_byte(ls) & 0xf0) | (1 + ls_below(ls, 3));
+		c[n++] = (random_byte(ls) & 0xf0) | (ls->code32 ? 0xc0 : 0) | (1 + ls_below(ls, 3));
 		c[n++] = random_byte(ls) | 4;
 		c[n++] = random_byte(ls);
 		break;
@@ -127,7 +129,7 @@ static u64 operand_address(const struct ls_case *c, const ZydisDecodedOperand *o
 		la += c->st.gpr[base];
 	if (index < 16)
 		la += c->st.gpr[index] * o->mem.scale;
-	return c->zi.address_width == 32 ? (u32)la : la;
+	return c->zi.address_width == 64 ? la : c->zi.address_width == 32 ? (u32)la : (u16)la;
 }
 
 static void fill_numbers(struct ls *ls, u8 *v, unsigned n)
@@ -338,6 +340,8 @@ static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
 			f->k[i] = one_in(ls, 4) ? 0 : f->k[i] & ls_random(ls) & ls_random(ls);
 	}
 	fill_x87(ls, f);
+	if (c->zi.mnemonic == ZYDIS_MNEMONIC_FNSTENV || c->zi.mnemonic == ZYDIS_MNEMONIC_FNSAVE)
+		f->fip = f->fdp = f->fop = 0;
 	f->mxcsr = pick_mxcsr(ls);
 	if (c->zi.mnemonic == ZYDIS_MNEMONIC_XGETBV)
 		c->st.gpr[RCX] = ls_below(ls, 3);
@@ -404,6 +408,8 @@ static void mask(const struct ls_case *c, struct ls_result *host, struct ls_resu
 
 	mask_pointers(&host->fpu);
 	mask_pointers(&soft->fpu);
+	if (!host->fpu.fdp)
+		soft->fpu.fdp = 0;
 	if (host->vector == EXC_XM && soft->vector == EXC_XM) {
 		if (is_dot_product(c->zi.mnemonic))
 			soft->fpu.mxcsr = host->fpu.mxcsr;
@@ -423,5 +429,7 @@ static void mask(const struct ls_case *c, struct ls_result *host, struct ls_resu
 		ls_native_poke(la, &ours, 4);
 }
 
-const struct ls_class ls_class_vec = {"vec", true, make_vec, mask};
-const struct ls_class ls_class_x87 = {"x87", true, make_x87, mask};
+const struct ls_class ls_class_vec = {.name = "vec", .fpu = true, .make = make_vec, .mask = mask};
+const struct ls_class ls_class_vec32 = {.name = "vec32", .code32 = true, .fpu = true, .make = make_vec, .mask = mask};
+const struct ls_class ls_class_x87 = {.name = "x87", .fpu = true, .make = make_x87, .mask = mask};
+const struct ls_class ls_class_x87_32 = {.name = "x87_32", .code32 = true, .fpu = true, .make = make_x87, .mask = mask};
