@@ -73,6 +73,9 @@ struct nest {
 	struct tree tree;
 	struct channel_rx rx;
 	struct tail serial;
+	struct machine *machine;
+	u64 started; /* by the host's clock */
+	struct stats stats;
 };
 
 static int usage(const char *why)
@@ -105,8 +108,7 @@ static int take_option(struct nest *n, int which, const char *v)
 						: "--vendor intel is not there yet: use --vendor amd");
 	case NEST_ACCEL: n->accel_word = v; return -1;
 	case NEST_CPU: n->cpu = v; return -1;
-	case NEST_SMP:
-		return opt_number(v, 1, VM_VCPUS, &n->smp) ? -1 : usage("--smp wants a number from 1 to 64");
+	case NEST_SMP: return opt_number(v, 1, VM_VCPUS, &n->smp) ? -1 : usage("--smp wants a number from 1 to 64");
 	case NEST_MEMORY:
 		if (opt_size(v, 1ull << 20, &n->memory) && n->memory >= 64ull << 20)
 			return -1;
@@ -151,9 +153,23 @@ static int take_options(struct nest *n, int argc, char **argv)
 	return -1;
 }
 
+/* The counters at the moments that divide the run into boots: a level's hello, its KVM loaded, its end. */
+static void mark_message(struct nest *n, const json_t *msg)
+{
+	const char *type = json_string_value(json_object_get(msg, "type"));
+	char name[24];
+
+	if (!n->stat || !type || (strcmp(type, "hello") != 0 && strcmp(type, "kvm") != 0 && strcmp(type, "done") != 0))
+		return;
+	snprintf(name, sizeof(name), "L%u %s", (unsigned)json_integer_value(json_object_get(msg, "level")), type);
+	stats_mark(&n->stats, n->machine, name, clock_host()->now(clock_host()) - n->started);
+}
+
 static void nest_message(void *ctx, json_t *msg)
 {
 	struct nest *n = ctx;
+
+	mark_message(n, msg);
 
 	if (trace_on(log_topics(n->log), TRACE_CHANNEL)) {
 		char *text = json_dumps(msg, JSON_COMPACT);
@@ -282,7 +298,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 	struct machine *m;
 	struct clock *clock = clock_host();
 	enum vm_stop stop;
-	u64 start;
+	u64 ran;
 	int rc, code;
 
 	struct level_start first = {
@@ -306,13 +322,17 @@ static int nest_run(struct nest *n, struct signals *signals)
 		return rc == -ENOENT ? EXIT_GUEST : EXIT_HOST; /* ENOENT: a module that L1 needs */
 	}
 	signals_guard(signals, m);
-	start = clock->now(clock);
+	n->machine = m;
+	n->started = clock->now(clock);
 	stop = machine_run(m, &e);
-	start = clock->now(clock) - start;
+	ran = clock->now(clock) - n->started;
 	signals_guard(signals, NULL);
 	code = stop == VM_USER ? EXIT_GUEST : judge(n, stop, &e);
-	if (n->stat)
-		stats_print(m, start, stderr);
+	if (n->stat) {
+		stats_mark(&n->stats, m, "the end", ran);
+		stats_print_marks(&n->stats, stderr);
+		stats_print(m, ran, stderr);
+	}
 	machine_free(m);
 	return code;
 }
