@@ -41,7 +41,7 @@ u64 ls_address(struct ls *ls, unsigned size)
 	if (kind < 97)
 		return LS_DATA - 1 - ls_below(ls, size);
 	if (ls->code32)
-		return (u32)(ls_random(ls) >> 20);
+		return ls_below(ls, 0x10000 - size); /* elsewhere the host process may have something */
 	if (kind < 98)
 		return 0x800000000000ull - 1 - ls_below(ls, size);
 	return 0x800000000000ull + (ls_random(ls) >> 20);
