@@ -11,11 +11,11 @@
 		asm(pre op " %[s], %[d]" ASM_SAVE_FLAGS : [d] "+r"(d), ax(*fl) : [s] "r"(s) : "cc");                     \
 		return d;                                                                                                \
 	}                                                                                                                \
-	static always_inline void name##_m##bits(T *p, T s, u16 *fl)                                                     \
+	static always_inline void name##_m##bits(GUEST(T) *p, T s, u16 *fl)                                              \
 	{                                                                                                                \
 		asm(pre op " %[s], %[d]" ASM_SAVE_FLAGS : [d] "+m"(*p), ax(*fl) : [s] "r"(s) : "cc");                    \
 	}                                                                                                                \
-	static always_inline void name##_l##bits(T *p, T s, u16 *fl)                                                     \
+	static always_inline void name##_l##bits(GUEST(T) *p, T s, u16 *fl)                                              \
 	{                                                                                                                \
 		asm volatile(pre "lock " op " %[s], %[d]" ASM_SAVE_FLAGS                                                 \
 			     : [d] "+m"(*p), ax(*fl)                                                                     \
@@ -67,7 +67,8 @@
 	}                                                                                                                \
 	HANDLER(name##_rm##bits)                                                                                         \
 	{                                                                                                                \
-		T *p = look_read(cpu, in, bits / 8), d;                                                                  \
+		GUEST(T) *p = look_read(cpu, in, bits / 8);                                                              \
+		T d;                                                                                                     \
 		u16 fl = FLAGS(cpu);                                                                                     \
                                                                                                                          \
 		if (unlikely(!p))                                                                                        \
@@ -98,7 +99,7 @@
 	}                                                                                                                \
 	HANDLER(name##_##form##bits)                                                                                     \
 	{                                                                                                                \
-		T *p = look_write(cpu, in, bits / 8);                                                                    \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                                                             \
 		u16 fl = FLAGS(cpu);                                                                                     \
                                                                                                                          \
 		if (unlikely(!p))                                                                                        \
@@ -122,7 +123,7 @@
 	}                                                                                                                \
 	HANDLER(name##_##form##bits)                                                                                     \
 	{                                                                                                                \
-		T *p = look_read(cpu, in, bits / 8);                                                                     \
+		GUEST(T) *p = look_read(cpu, in, bits / 8);                                                              \
 		u16 fl;                                                                                                  \
                                                                                                                          \
 		if (unlikely(!p))                                                                                        \
@@ -243,16 +244,16 @@ bool bind_xor(struct bind *b)
                                                                                                                          \
 		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                                \
 		if (locked)                                                                                              \
-			asm volatile(pre "lock " op suffix " %[d]" post : [d] "+m"(*(T *)m.p), ax(fl) : : "cc", "memory"); \
+			asm volatile(pre "lock " op suffix " %[d]" post : [d] "+m"(*(GUEST(T) *)m.p), ax(fl) : : "cc", "memory"); \
 		else                                                                                                     \
-			asm(pre op suffix " %[d]" post : [d] "+m"(*(T *)m.p), ax(fl) : : "cc");                          \
+			asm(pre op suffix " %[d]" post : [d] "+m"(*(GUEST(T) *)m.p), ax(fl) : : "cc");                   \
 		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                          \
 		FLAGS(cpu) = fl;                                                                                         \
 		NEXT(cpu, in);                                                                                           \
 	}                                                                                                                \
 	HANDLER(name##_m##bits)                                                                                          \
 	{                                                                                                                \
-		T *p = look_write(cpu, in, bits / 8);                                                                    \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                                                             \
 		u16 fl = FLAGS(cpu);                                                                                     \
                                                                                                                          \
 		if (unlikely(!p))                                                                                        \

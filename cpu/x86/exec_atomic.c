@@ -63,11 +63,11 @@ enum outcome rmw_locked_end(struct x86_cpu *cpu, struct mem_rmw *m)
 		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                               \
 		if (locked)                                                                                             \
 			asm volatile("lock xadd %[s], %[d]" ASM_SAVE_FLAGS                                              \
-				     : [d] "+m"(*(T *)m.p), [s] "+r"(s), "=&a"(fl)                                      \
+				     : [d] "+m"(*(GUEST(T) *)m.p), [s] "+r"(s), "=&a"(fl)                               \
 				     :                                                                                  \
 				     : "cc", "memory");                                                                 \
 		else                                                                                                    \
-			asm("xadd %[s], %[d]" ASM_SAVE_FLAGS : [d] "+m"(*(T *)m.p), [s] "+r"(s), "=&a"(fl) : : "cc");   \
+			asm("xadd %[s], %[d]" ASM_SAVE_FLAGS : [d] "+m"(*(GUEST(T) *)m.p), [s] "+r"(s), "=&a"(fl) : : "cc"); \
 		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                         \
 		reg_write(cpu, in->src, bits / 8, s);                                                                   \
 		FLAGS(cpu) = fl;                                                                                        \
@@ -98,12 +98,12 @@ enum outcome rmw_locked_end(struct x86_cpu *cpu, struct mem_rmw *m)
 		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                               \
 		if (locked)                                                                                             \
 			asm volatile("lock cmpxchg %[s], %[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                        \
-				     : [d] "+m"(*(T *)m.p), "+&a"(fl), [a] "=&r"(a)                                     \
+				     : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl), [a] "=&r"(a)                              \
 				     : [s] "r"(REG(T, cpu, in->src))                                                    \
 				     : "cc", "memory");                                                                 \
 		else                                                                                                    \
 			asm("cmpxchg %[s], %[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                                      \
-			    : [d] "+m"(*(T *)m.p), "+&a"(fl), [a] "=&r"(a)                                              \
+			    : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl), [a] "=&r"(a)                                       \
 			    : [s] "r"(REG(T, cpu, in->src))                                                             \
 			    : "cc");                                                                                    \
 		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                         \
@@ -142,9 +142,9 @@ HANDLER(cmpxchg8b)
 
 	TRY(cpu, in, operand_rmw(cpu, in, 8, locked, &m));
 	if (locked)
-		asm volatile("lock cmpxchg %[s], %[d]" : [d] "+m"(*(u64 *)m.p), "+a"(old), "=@ccz"(equal) : [s] "r"(new) : "memory");
+		asm volatile("lock cmpxchg %[s], %[d]" : [d] "+m"(*(GUEST(u64) *)m.p), "+a"(old), "=@ccz"(equal) : [s] "r"(new) : "memory");
 	else
-		asm("cmpxchg %[s], %[d]" : [d] "+m"(*(u64 *)m.p), "+a"(old), "=@ccz"(equal) : [s] "r"(new));
+		asm("cmpxchg %[s], %[d]" : [d] "+m"(*(GUEST(u64) *)m.p), "+a"(old), "=@ccz"(equal) : [s] "r"(new));
 	TRY(cpu, in, operand_rmw_end(cpu, locked, &m));
 	if (!equal) {
 		gpr[RAX] = (u32)old;
@@ -167,7 +167,7 @@ HANDLER(cmpxchg16b)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	TRY(cpu, in, rmw_at(cpu, la, 16, acc, locked, &m));
 	if (m.p == m.buf) {
-		u64 *p = m.p;
+		GUEST(u64) *p = m.p;
 
 		equal = p[0] == lo && p[1] == hi;
 		lo = p[0];

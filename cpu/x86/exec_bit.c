@@ -54,11 +54,11 @@ static enum outcome bit_linear(struct x86_cpu *cpu, const struct insn *in, unsig
 		TRY(cpu, in, rmw_at(cpu, la, bits / 8, insn_acc(in), locked, &m));                                      \
 		if (locked)                                                                                             \
 			asm volatile(ASM_LOAD_FLAGS "lock bt" suffix " %[i], %[d]" ASM_SAVE_FLAGS                       \
-				     : [d] "+m"(*(T *)m.p), "+&a"(fl)                                                   \
+				     : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl)                                            \
 				     : [i] "r"(index)                                                                   \
 				     : "cc", "memory");                                                                 \
 		else                                                                                                    \
-			*(T *)m.p = name##_value##bits(*(T *)m.p, index, &fl);                                          \
+			*(GUEST(T) *)m.p = name##_value##bits(*(GUEST(T) *)m.p, index, &fl);                            \
 		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                         \
 		FLAGS(cpu) = fl;                                                                                        \
 		NEXT(cpu, in);                                                                                          \

@@ -23,7 +23,7 @@ HANDLER(jmp_mem)
 
 HANDLER(jmp_mem64)
 {
-	u64 *p = look_read(cpu, in, 8);
+	GUEST(u64) *p = look_read(cpu, in, 8);
 
 	if (unlikely(!p))
 		return jmp_mem(cpu, in);
@@ -116,7 +116,8 @@ static noinline enum outcome call_any(struct x86_cpu *cpu, const struct insn *in
 
 static always_inline enum outcome call_to64(struct x86_cpu *cpu, const struct insn *in, u64 to)
 {
-	u64 la = cpu->st.gpr[RSP] - 8, *p = mem_look(cpu, la, 8, ACC_WRITE);
+	u64 la = cpu->st.gpr[RSP] - 8;
+	GUEST(u64) *p = mem_look(cpu, la, 8, ACC_WRITE);
 
 	if (unlikely(!p) || unlikely(!rip_plain(to)))
 		return call_any(cpu, in, to);
@@ -141,7 +142,7 @@ HANDLER(call_mem)
 
 HANDLER(call_mem64)
 {
-	u64 *p = look_read(cpu, in, 8);
+	GUEST(u64) *p = look_read(cpu, in, 8);
 
 	if (unlikely(!p))
 		return call_mem(cpu, in);
@@ -179,7 +180,8 @@ HANDLER_ANY(ret_any)
 
 HANDLER(ret64)
 {
-	u64 la = cpu->st.gpr[RSP], *p = mem_look(cpu, la, 8, ACC_READ), to;
+	u64 la = cpu->st.gpr[RSP], to;
+	GUEST(u64) *p = mem_look(cpu, la, 8, ACC_READ);
 
 	if (unlikely(!p))
 		return ret_any(cpu, in);

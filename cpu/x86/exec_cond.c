@@ -66,7 +66,7 @@
 	}                                                                                        \
 	HANDLER(cmov_rm64_##cc)                                                                  \
 	{                                                                                        \
-		u64 *p = look_read(cpu, in, 8);                                                  \
+		GUEST(u64) *p = look_read(cpu, in, 8);                                           \
                                                                                                  \
 		if (unlikely(!p))                                                                \
 			return cmov_rm_##cc(cpu, in);                                            \

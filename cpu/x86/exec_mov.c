@@ -26,7 +26,7 @@
 	}                                                                            \
 	HANDLER(mov_rm##bits)                                                        \
 	{                                                                            \
-		T *p = look_read(cpu, in, bits / 8);                                 \
+		GUEST(T) *p = look_read(cpu, in, bits / 8);                          \
                                                                                      \
 		if (unlikely(!p))                                                    \
 			return mov_rm##bits##_any(cpu, in);                          \
@@ -40,7 +40,7 @@
 	}                                                                            \
 	HANDLER(mov_mr##bits)                                                        \
 	{                                                                            \
-		T *p = look_write(cpu, in, bits / 8);                                \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                         \
                                                                                      \
 		if (unlikely(!p))                                                    \
 			return mov_mr##bits##_any(cpu, in);                          \
@@ -54,7 +54,7 @@
 	}                                                                            \
 	HANDLER(mov_mi##bits)                                                        \
 	{                                                                            \
-		T *p = look_write(cpu, in, bits / 8);                                \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                         \
                                                                                      \
 		if (unlikely(!p))                                                    \
 			return mov_mi##bits##_any(cpu, in);                          \
@@ -115,7 +115,7 @@ bool bind_mov(struct bind *b)
 	}                                                                            \
 	HANDLER(name##_rm)                                                           \
 	{                                                                            \
-		S *p = look_read(cpu, in, sizeof(S));                                \
+		GUEST(S) *p = look_read(cpu, in, sizeof(S));                         \
                                                                                      \
 		if (unlikely(!p))                                                    \
 			return name##_rm_any(cpu, in);                               \
@@ -220,7 +220,7 @@ bool bind_lea(struct bind *b)
 		struct mem_rmw m;                                                    \
                                                                                      \
 		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, true, &m));              \
-		asm volatile("xchg %0, %1" : "+r"(v), "+m"(*(T *)m.p) : : "memory"); \
+		asm volatile("xchg %0, %1" : "+r"(v), "+m"(*(GUEST(T) *)m.p) : : "memory"); \
 		TRY(cpu, in, operand_rmw_end(cpu, true, &m));                        \
 		reg_write(cpu, reg, bits / 8, v);                                    \
 		NEXT(cpu, in);                                                       \
@@ -228,7 +228,8 @@ bool bind_lea(struct bind *b)
 	HANDLER(xchg_mr##bits)                                                       \
 	{                                                                            \
 		u16 reg = in->dst ? in->dst : in->src;                               \
-		T v = REG(T, cpu, reg), *p = look_write(cpu, in, bits / 8);          \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                         \
+		T v = REG(T, cpu, reg);                                              \
                                                                                      \
 		if (unlikely(!p))                                                    \
 			return xchg_mr##bits##_any(cpu, in);                         \

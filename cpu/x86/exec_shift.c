@@ -24,14 +24,14 @@
 		struct mem_rmw m;                                                                                      \
                                                                                                                        \
 		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, false, &m));                                               \
-		*(T *)m.p = name##bits(*(T *)m.p, count, &fl);                                                         \
+		*(GUEST(T) *)m.p = name##bits(*(GUEST(T) *)m.p, count, &fl);                                           \
 		TRY(cpu, in, operand_rmw_end(cpu, false, &m));                                                         \
 		FLAGS(cpu) = fl;                                                                                       \
 		NEXT(cpu, in);                                                                                         \
 	}                                                                                                              \
 	HANDLER(name##_m##form##bits)                                                                                  \
 	{                                                                                                              \
-		T *p = look_write(cpu, in, bits / 8);                                                                  \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                                                           \
 		u16 fl = FLAGS(cpu);                                                                                   \
                                                                                                                        \
 		if (unlikely(!p))                                                                                      \
@@ -105,7 +105,7 @@ SHIFT_ALL(rcr)
 			reg_write(cpu, in->dst, bits / 8, d);                                                           \
 		} else {                                                                                                \
 			TRY(cpu, in, operand_rmw(cpu, in, bits / 8, false, &m));                                        \
-			*(T *)m.p = name##bits(*(T *)m.p, REG(T, cpu, in->src), count, &fl);                            \
+			*(GUEST(T) *)m.p = name##bits(*(GUEST(T) *)m.p, REG(T, cpu, in->src), count, &fl);              \
 			TRY(cpu, in, operand_rmw_end(cpu, false, &m));                                                  \
 		}                                                                                                       \
 		FLAGS(cpu) = fl;                                                                                        \

@@ -12,7 +12,8 @@ HANDLER_ANY(push_reg_any)
 
 HANDLER(push_reg64)
 {
-	u64 v = REG64(cpu, in->dst), la = cpu->st.gpr[RSP] - 8, *p = mem_look(cpu, la, 8, ACC_WRITE);
+	u64 v = REG64(cpu, in->dst), la = cpu->st.gpr[RSP] - 8;
+	GUEST(u64) *p = mem_look(cpu, la, 8, ACC_WRITE);
 
 	if (unlikely(!p))
 		return push_reg_any(cpu, in);
@@ -62,7 +63,8 @@ HANDLER_ANY(pop_reg_any)
 
 HANDLER(pop_reg64)
 {
-	u64 la = cpu->st.gpr[RSP], *p = mem_look(cpu, la, 8, ACC_READ), v;
+	u64 la = cpu->st.gpr[RSP], v;
+	GUEST(u64) *p = mem_look(cpu, la, 8, ACC_READ);
 
 	if (unlikely(!p))
 		return pop_reg_any(cpu, in);
@@ -184,7 +186,8 @@ HANDLER_ANY(leave_any)
 
 HANDLER(leave64)
 {
-	u64 la = cpu->st.gpr[RBP], *p = mem_look(cpu, la, 8, ACC_READ);
+	u64 la = cpu->st.gpr[RBP];
+	GUEST(u64) *p = mem_look(cpu, la, 8, ACC_READ);
 
 	if (unlikely(!p))
 		return leave_any(cpu, in);

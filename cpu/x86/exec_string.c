@@ -220,7 +220,7 @@ static inline enum outcome compare_one(struct x86_cpu *cpu, const struct insn *i
 
 /* A forward run: stops behind the first element whose equality is not `equal`. */
 #define COMPARE_RUN(T, bits)                                                                                       \
-	static always_inline u64 compare_run##bits(const T *a, const T *b, bool scan, bool equal, u64 n, u16 *fl) \
+	static always_inline u64 compare_run##bits(const GUEST(T) *a, const GUEST(T) *b, bool scan, bool equal, u64 n, u16 *fl) \
 	{                                                                                                          \
 		u64 i = 0;                                                                                         \
                                                                                                                    \

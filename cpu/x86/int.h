@@ -17,6 +17,16 @@
 /* The general form of a handler: rarely taken in 64-bit code, kept out of the fast one's frame. */
 #define HANDLER_ANY(name) static noinline enum outcome name(struct x86_cpu *cpu, const struct insn *in)
 
+/* Guest memory has no alignment: GUEST(u32) is the type behind a pointer into it. */
+typedef u8 mem_u8;
+typedef s8 mem_s8;
+typedef u16 mem_u16 __attribute__((aligned(1)));
+typedef s16 mem_s16 __attribute__((aligned(1)));
+typedef u32 mem_u32 __attribute__((aligned(1)));
+typedef s32 mem_s32 __attribute__((aligned(1)));
+typedef u64 mem_u64 __attribute__((aligned(1)));
+#define GUEST(T) mem_##T
+
 #define REG(T, cpu, off) (*(T *)((char *)(cpu) + (off)))
 /* Only the low 16 bits of st.oszapc are ever used: 16-bit accesses on both sides keep store forwarding working. */
 #define FLAGS(cpu) (*(u16 *)&(cpu)->st.oszapc)
