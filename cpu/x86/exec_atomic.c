@@ -1,6 +1,7 @@
 /*
  * XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B, and what LOCK needs when it cannot work in place.
- * SDM vol. 3 8.1.2 "Bus Locking"; APM vol. 2 7.3.2 "Access Atomicity". CMPXCHG always stores to memory: a failed comparison too needs write access.
+ * SDM vol. 3 8.1.2 "Bus Locking"; APM vol. 2 7.3.2 "Access Atomicity". CMPXCHG always stores to memory: a failed
+ * comparison too needs write access.
  */
 #include <sched.h>
 
@@ -41,75 +42,78 @@ enum outcome rmw_locked_end(struct x86_cpu *cpu, struct mem_rmw *m)
 	return o;
 }
 
-#define ATOMIC(T, bits, k)                                                                                              \
-	HANDLER(xadd_r##bits)                                                                                           \
-	{                                                                                                               \
-		T d = REG(T, cpu, in->dst), s = REG(T, cpu, in->src);                                                   \
-		u16 fl;                                                                                                 \
-                                                                                                                        \
-		asm("xadd %[s], %[d]" ASM_SAVE_FLAGS : [d] "+r"(d), [s] "+r"(s), "=&a"(fl) : : "cc");                   \
-		reg_write(cpu, in->src, bits / 8, s);                                                                   \
-		reg_write(cpu, in->dst, bits / 8, d);                                                                   \
-		FLAGS(cpu) = fl;                                                                                        \
-		NEXT(cpu, in);                                                                                          \
-	}                                                                                                               \
-	HANDLER(xadd_m##bits)                                                                                           \
-	{                                                                                                               \
-		bool locked = in->flags & IN_LOCK;                                                                      \
-		T s = REG(T, cpu, in->src);                                                                             \
-		struct mem_rmw m;                                                                                       \
-		u16 fl;                                                                                                 \
-                                                                                                                        \
-		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                               \
-		if (locked)                                                                                             \
-			asm volatile("lock xadd %[s], %[d]" ASM_SAVE_FLAGS                                              \
-				     : [d] "+m"(*(GUEST(T) *)m.p), [s] "+r"(s), "=&a"(fl)                               \
-				     :                                                                                  \
-				     : "cc", "memory");                                                                 \
-		else                                                                                                    \
-			asm("xadd %[s], %[d]" ASM_SAVE_FLAGS : [d] "+m"(*(GUEST(T) *)m.p), [s] "+r"(s), "=&a"(fl) : : "cc"); \
-		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                         \
-		reg_write(cpu, in->src, bits / 8, s);                                                                   \
-		FLAGS(cpu) = fl;                                                                                        \
-		NEXT(cpu, in);                                                                                          \
-	}                                                                                                               \
-	/* Whole registers: which upper halves a 32-bit form clears depends on the comparison. */                       \
-	HANDLER(cmpxchg_r##bits)                                                                                        \
-	{                                                                                                               \
-		u64 a = cpu->st.gpr[RAX], fl;                                                                           \
-		T d = REG(T, cpu, in->dst);                                                                             \
-		u64 wide = bits >= 32 ? REG64(cpu, in->dst) : d;                                                        \
-                                                                                                                        \
-		asm("cmpxchg %" k "[s], %" k "[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                                    \
-		    : [d] "+r"(wide), "=&a"(fl), [a] "=&r"(a)                                                           \
-		    : [s] "r"((u64)REG(T, cpu, in->src)), "1"(a)                                                        \
-		    : "cc");                                                                                            \
-		cpu->st.gpr[RAX] = a;                                                                                   \
-		reg_write(cpu, in->dst, bits == 32 ? 8 : bits / 8, wide);                                               \
-		FLAGS(cpu) = fl;                                                                                        \
-		NEXT(cpu, in);                                                                                          \
-	}                                                                                                               \
-	HANDLER(cmpxchg_m##bits)                                                                                        \
-	{                                                                                                               \
-		u64 fl = cpu->st.gpr[RAX], a;                                                                           \
-		bool locked = in->flags & IN_LOCK;                                                                      \
-		struct mem_rmw m;                                                                                       \
-                                                                                                                        \
-		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                               \
-		if (locked)                                                                                             \
-			asm volatile("lock cmpxchg %[s], %[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                        \
-				     : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl), [a] "=&r"(a)                              \
-				     : [s] "r"(REG(T, cpu, in->src))                                                    \
-				     : "cc", "memory");                                                                 \
-		else                                                                                                    \
-			asm("cmpxchg %[s], %[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                                      \
-			    : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl), [a] "=&r"(a)                                       \
-			    : [s] "r"(REG(T, cpu, in->src))                                                             \
-			    : "cc");                                                                                    \
-		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                         \
-		cpu->st.gpr[RAX] = a;                                                                                   \
-		FLAGS(cpu) = fl;                                                                                        \
-		NEXT(cpu, in);                                                                                          \
+#define ATOMIC(T, bits, k)                                                                                             \
+	HANDLER(xadd_r##bits)                                                                                          \
+	{                                                                                                              \
+		T d = REG(T, cpu, in->dst), s = REG(T, cpu, in->src);                                                  \
+		u16 fl;                                                                                                \
+                                                                                                                       \
+		asm("xadd %[s], %[d]" ASM_SAVE_FLAGS : [d] "+r"(d), [s] "+r"(s), "=&a"(fl) : : "cc");                  \
+		reg_write(cpu, in->src, bits / 8, s);                                                                  \
+		reg_write(cpu, in->dst, bits / 8, d);                                                                  \
+		FLAGS(cpu) = fl;                                                                                       \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(xadd_m##bits)                                                                                          \
+	{                                                                                                              \
+		bool locked = in->flags & IN_LOCK;                                                                     \
+		T s = REG(T, cpu, in->src);                                                                            \
+		struct mem_rmw m;                                                                                      \
+		u16 fl;                                                                                                \
+                                                                                                                       \
+		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                              \
+		if (locked)                                                                                            \
+			asm volatile("lock xadd %[s], %[d]" ASM_SAVE_FLAGS                                             \
+				     : [d] "+m"(*(GUEST(T) *)m.p), [s] "+r"(s), "=&a"(fl)                              \
+				     :                                                                                 \
+				     : "cc", "memory");                                                                \
+		else                                                                                                   \
+			asm("xadd %[s], %[d]" ASM_SAVE_FLAGS                                                           \
+			    : [d] "+m"(*(GUEST(T) *)m.p), [s] "+r"(s), "=&a"(fl)                                       \
+			    :                                                                                          \
+			    : "cc");                                                                                   \
+		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                        \
+		reg_write(cpu, in->src, bits / 8, s);                                                                  \
+		FLAGS(cpu) = fl;                                                                                       \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	/* Whole registers: which upper halves a 32-bit form clears depends on the comparison. */                      \
+	HANDLER(cmpxchg_r##bits)                                                                                       \
+	{                                                                                                              \
+		u64 a = cpu->st.gpr[RAX], fl;                                                                          \
+		T d = REG(T, cpu, in->dst);                                                                            \
+		u64 wide = bits >= 32 ? REG64(cpu, in->dst) : d;                                                       \
+                                                                                                                       \
+		asm("cmpxchg %" k "[s], %" k "[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                                   \
+		    : [d] "+r"(wide), "=&a"(fl), [a] "=&r"(a)                                                          \
+		    : [s] "r"((u64)REG(T, cpu, in->src)), "1"(a)                                                       \
+		    : "cc");                                                                                           \
+		cpu->st.gpr[RAX] = a;                                                                                  \
+		reg_write(cpu, in->dst, bits == 32 ? 8 : bits / 8, wide);                                              \
+		FLAGS(cpu) = fl;                                                                                       \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(cmpxchg_m##bits)                                                                                       \
+	{                                                                                                              \
+		u64 fl = cpu->st.gpr[RAX], a;                                                                          \
+		bool locked = in->flags & IN_LOCK;                                                                     \
+		struct mem_rmw m;                                                                                      \
+                                                                                                                       \
+		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, locked, &m));                                              \
+		if (locked)                                                                                            \
+			asm volatile("lock cmpxchg %[s], %[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                       \
+				     : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl), [a] "=&r"(a)                             \
+				     : [s] "r"(REG(T, cpu, in->src))                                                   \
+				     : "cc", "memory");                                                                \
+		else                                                                                                   \
+			asm("cmpxchg %[s], %[d]\n\tmov %%rax, %[a]" ASM_SAVE_FLAGS                                     \
+			    : [d] "+m"(*(GUEST(T) *)m.p), "+&a"(fl), [a] "=&r"(a)                                      \
+			    : [s] "r"(REG(T, cpu, in->src))                                                            \
+			    : "cc");                                                                                   \
+		TRY(cpu, in, operand_rmw_end(cpu, locked, &m));                                                        \
+		cpu->st.gpr[RAX] = a;                                                                                  \
+		FLAGS(cpu) = fl;                                                                                       \
+		NEXT(cpu, in);                                                                                         \
 	}
 ATOMIC(u8, 8, "b")
 ATOMIC(u16, 16, "w")
@@ -118,7 +122,8 @@ ATOMIC(u64, 64, "q")
 
 bool bind_xadd(struct bind *b)
 {
-	static insn_fn *const r[4] = {xadd_r8, xadd_r16, xadd_r32, xadd_r64}, *const m[4] = {xadd_m8, xadd_m16, xadd_m32, xadd_m64};
+	static insn_fn *const r[4] = {xadd_r8, xadd_r16, xadd_r32, xadd_r64}, *const m[4] = {xadd_m8, xadd_m16,
+											     xadd_m32, xadd_m64};
 
 	b->in->fn = (b->in->flags & IN_MEM ? m : r)[size_index(b->in->opsize)];
 	return true;
@@ -136,13 +141,17 @@ bool bind_cmpxchg(struct bind *b)
 /* Only ZF changes. The two halves are compared with EDX:EAX (RDX:RAX) and replaced by ECX:EBX (RCX:RBX). */
 HANDLER(cmpxchg8b)
 {
-	u64 *gpr = cpu->st.gpr, old = (u64)(u32)gpr[RDX] << 32 | (u32)gpr[RAX], new = (u64)(u32)gpr[RCX] << 32 | (u32)gpr[RBX];
+	u64 *gpr = cpu->st.gpr, old = (u64)(u32)gpr[RDX] << 32 | (u32)gpr[RAX],
+	    new = (u64)(u32)gpr[RCX] << 32 | (u32)gpr[RBX];
 	bool locked = in->flags & IN_LOCK, equal;
 	struct mem_rmw m;
 
 	TRY(cpu, in, operand_rmw(cpu, in, 8, locked, &m));
 	if (locked)
-		asm volatile("lock cmpxchg %[s], %[d]" : [d] "+m"(*(GUEST(u64) *)m.p), "+a"(old), "=@ccz"(equal) : [s] "r"(new) : "memory");
+		asm volatile("lock cmpxchg %[s], %[d]"
+			     : [d] "+m"(*(GUEST(u64) *)m.p), "+a"(old), "=@ccz"(equal)
+			     : [s] "r"(new)
+			     : "memory");
 	else
 		asm("cmpxchg %[s], %[d]" : [d] "+m"(*(GUEST(u64) *)m.p), "+a"(old), "=@ccz"(equal) : [s] "r"(new));
 	TRY(cpu, in, operand_rmw_end(cpu, locked, &m));

@@ -7,7 +7,8 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/jump.h"
 
-/* A direct target that is canonical when the next RIP is, short of the edges, needs no check: jump_to64 is cheap anyway. */
+/* A direct target that is canonical when the next RIP is, short of the edges, needs no check: jump_to64 is cheap
+ * anyway. */
 HANDLER(jmp_rel64) { return jump_to64(cpu, in, insn_next_rip(cpu, in) + in->imm); }
 HANDLER(jmp_rel) { return jump_to_any(cpu, in, insn_next_rip(cpu, in) + in->imm, in->opsize); }
 HANDLER(jmp_reg64) { return jump_to64(cpu, in, REG64(cpu, in->dst)); }
@@ -241,7 +242,7 @@ bool bind_loop(struct bind *b)
 {
 	bind_branch_size(b);
 	b->in->fn = loopcc;
-	b->in->aux = b->zi->mnemonic == ZYDIS_MNEMONIC_LOOP ? LOOP_ALWAYS
+	b->in->aux = b->zi->mnemonic == ZYDIS_MNEMONIC_LOOP    ? LOOP_ALWAYS
 		     : b->zi->mnemonic == ZYDIS_MNEMONIC_LOOPE ? LOOP_ZERO
 							       : LOOP_NOT_ZERO;
 	return true;

@@ -1,8 +1,9 @@
 /*
  * DAA DAS AAA AAS AAM AAD: #UD in 64-bit code (the decoder's affair). SDM vol. 2, the instructions' pages.
  *
- * A 64-bit host runs them in compatibility mode only, so they are computed. Flags that the pages call undefined are those of the addition or
- * subtraction that does the work, as AMD's processors leave them (tests/lockstep, class int32): of AL for DAA, DAS, AAD; of AX for AAA, AAS.
+ * A 64-bit host runs them in compatibility mode only, so they are computed. Flags that the pages call undefined are
+ * those of the addition or subtraction that does the work, as AMD's processors leave them (tests/lockstep, class
+ * int32): of AL for DAA, DAS, AAD; of AX for AAA, AAS.
  */
 #include "cpu/x86/int.h"
 

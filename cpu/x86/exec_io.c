@@ -1,8 +1,9 @@
 /*
  * IN OUT, INS OUTS. Permission and intercepts are io_check's (io.c); the access goes to the VM's port bus.
  *
- * Each ends its block, since a device may have raised an interrupt or stopped the machine. REP INS and OUTS do one element an execution and
- * come back by OUT_RETRY while the count lasts, so that interrupts are seen between elements (SDM vol. 1 19.6 "Ordering I/O").
+ * Each ends its block, since a device may have raised an interrupt or stopped the machine. REP INS and OUTS do one
+ * element an execution and come back by OUT_RETRY while the count lasts, so that interrupts are seen between elements
+ * (SDM vol. 1 19.6 "Ordering I/O").
  */
 #include "cpu/x86/int.h"
 #include "cpu/x86/string_op.h"

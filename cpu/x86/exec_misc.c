@@ -1,13 +1,16 @@
 /*
  * NOP and its kin, fences, cache-line instructions, RDRAND and RDSEED, UD2.
  *
- * Hints that name memory (NOP, PREFETCHh, CLDEMOTE) access none. CLFLUSH, CLFLUSHOPT and CLWB are checked like byte loads (SDM vol. 2) and
- * flush nothing, since the caches are the host's and coherent.
+ * Hints that name memory (NOP, PREFETCHh, CLDEMOTE) access none. CLFLUSH, CLFLUSHOPT and CLWB are checked like byte
+ * loads (SDM vol. 2) and flush nothing, since the caches are the host's and coherent.
  */
+#include <sched.h>
 #include <sys/random.h>
 
 #include "cpu/x86/check.h"
 #include "cpu/x86/int.h"
+
+#define SPINS_TO_YIELD 64
 
 HANDLER(nop) { NEXT(cpu, in); }
 
@@ -29,13 +32,17 @@ bool bind_ud2(struct bind *b)
 /* The row's exit has been tested; a processor that spins lets its host's other threads go first. */
 HANDLER(spin)
 {
-	asm volatile("pause");
+	if (cpu->vm->nvcpus > 1 && ++cpu->spins % SPINS_TO_YIELD == 0)
+		sched_yield();
+	else
+		asm volatile("pause");
 	NEXT(cpu, in);
 }
 
 BIND_ONE(spin)
 
-/* x86-TSO holds on both sides: only a full fence must be the host's own. SFENCE orders non-temporal stores that stubs make. */
+/* x86-TSO holds on both sides: only a full fence must be the host's own. SFENCE orders non-temporal stores that stubs
+ * make. */
 HANDLER(mfence)
 {
 	asm volatile("mfence" ::: "memory");

@@ -1,73 +1,80 @@
 /*
- * Data movement: MOV (general registers, immediates, memory, moffs), MOVZX MOVSX MOVSXD LEA XCHG BSWAP MOVBE XLAT and the sign
- * extensions of the accumulator. MOV with segment registers is in exec_sreg.c, with control and debug registers in exec_sys.c.
+ * Data movement: MOV (general registers, immediates, memory, moffs), MOVZX MOVSX MOVSXD LEA XCHG BSWAP MOVBE XLAT and
+ * the sign extensions of the accumulator. MOV with segment registers is in exec_sreg.c, with control and debug
+ * registers in exec_sys.c.
  */
 #include "cpu/x86/check.h"
 #include "cpu/x86/int.h"
 
-#define MOV(T, bits)                                                                 \
-	HANDLER(mov_rr##bits)                                                        \
-	{                                                                            \
-		reg_write(cpu, in->dst, bits / 8, REG(T, cpu, in->src));             \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER(mov_ri##bits)                                                        \
-	{                                                                            \
-		reg_write(cpu, in->dst, bits / 8, (T)in->imm);                       \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER_ANY(mov_rm##bits##_any)                                              \
-	{                                                                            \
-		u64 v;                                                               \
-                                                                                     \
-		TRY(cpu, in, operand_read(cpu, in, bits / 8, &v));                   \
-		reg_write(cpu, in->dst, bits / 8, v);                                \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER(mov_rm##bits)                                                        \
-	{                                                                            \
-		GUEST(T) *p = look_read(cpu, in, bits / 8);                          \
-                                                                                     \
-		if (unlikely(!p))                                                    \
-			return mov_rm##bits##_any(cpu, in);                          \
-		reg_write(cpu, in->dst, bits / 8, *p);                               \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER_ANY(mov_mr##bits##_any)                                              \
-	{                                                                            \
-		TRY(cpu, in, operand_write(cpu, in, bits / 8, REG(T, cpu, in->src))); \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER(mov_mr##bits)                                                        \
-	{                                                                            \
-		GUEST(T) *p = look_write(cpu, in, bits / 8);                         \
-                                                                                     \
-		if (unlikely(!p))                                                    \
-			return mov_mr##bits##_any(cpu, in);                          \
-		*p = REG(T, cpu, in->src);                                           \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER_ANY(mov_mi##bits##_any)                                              \
-	{                                                                            \
-		TRY(cpu, in, operand_write(cpu, in, bits / 8, in->imm));             \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER(mov_mi##bits)                                                        \
-	{                                                                            \
-		GUEST(T) *p = look_write(cpu, in, bits / 8);                         \
-                                                                                     \
-		if (unlikely(!p))                                                    \
-			return mov_mi##bits##_any(cpu, in);                          \
-		*p = in->imm;                                                        \
-		NEXT(cpu, in);                                                       \
+#define MOV(T, bits)                                                                                                   \
+	HANDLER(mov_rr##bits)                                                                                          \
+	{                                                                                                              \
+		reg_write(cpu, in->dst, bits / 8, REG(T, cpu, in->src));                                               \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(mov_ri##bits)                                                                                          \
+	{                                                                                                              \
+		reg_write(cpu, in->dst, bits / 8, (T)in->imm);                                                         \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER_ANY(mov_rm##bits##_any)                                                                                \
+	{                                                                                                              \
+		u64 v;                                                                                                 \
+                                                                                                                       \
+		TRY(cpu, in, operand_read(cpu, in, bits / 8, &v));                                                     \
+		reg_write(cpu, in->dst, bits / 8, v);                                                                  \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(mov_rm##bits)                                                                                          \
+	{                                                                                                              \
+		GUEST(T) *p = look_read(cpu, in, bits / 8);                                                            \
+                                                                                                                       \
+		if (unlikely(!p))                                                                                      \
+			return mov_rm##bits##_any(cpu, in);                                                            \
+		reg_write(cpu, in->dst, bits / 8, *p);                                                                 \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER_ANY(mov_mr##bits##_any)                                                                                \
+	{                                                                                                              \
+		TRY(cpu, in, operand_write(cpu, in, bits / 8, REG(T, cpu, in->src)));                                  \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(mov_mr##bits)                                                                                          \
+	{                                                                                                              \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                                                           \
+                                                                                                                       \
+		if (unlikely(!p))                                                                                      \
+			return mov_mr##bits##_any(cpu, in);                                                            \
+		*p = REG(T, cpu, in->src);                                                                             \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER_ANY(mov_mi##bits##_any)                                                                                \
+	{                                                                                                              \
+		TRY(cpu, in, operand_write(cpu, in, bits / 8, in->imm));                                               \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(mov_mi##bits)                                                                                          \
+	{                                                                                                              \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                                                           \
+                                                                                                                       \
+		if (unlikely(!p))                                                                                      \
+			return mov_mi##bits##_any(cpu, in);                                                            \
+		*p = in->imm;                                                                                          \
+		NEXT(cpu, in);                                                                                         \
 	}
 MOV(u8, 8)
 MOV(u16, 16)
 MOV(u32, 32)
 MOV(u64, 64)
 
-#define SIZES(name) {name##8, name##16, name##32, name##64}
-#define SIZES_ANY(name) {name##8_any, name##16_any, name##32_any, name##64_any}
+#define SIZES(name)                                                                                                    \
+	{                                                                                                              \
+		name##8, name##16, name##32, name##64                                                                  \
+	}
+#define SIZES_ANY(name)                                                                                                \
+	{                                                                                                              \
+		name##8_any, name##16_any, name##32_any, name##64_any                                                  \
+	}
 
 bool bind_mov(struct bind *b)
 {
@@ -99,28 +106,28 @@ bool bind_mov(struct bind *b)
 }
 
 /* D and S: types of destination (after extension) and source; `size` is what is written. */
-#define EXTEND(name, D, S, size)                                                     \
-	HANDLER(name##_rr)                                                           \
-	{                                                                            \
-		reg_write(cpu, in->dst, size, (u64)(D)REG(S, cpu, in->src));         \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER_ANY(name##_rm_any)                                                   \
-	{                                                                            \
-		u64 v;                                                               \
-                                                                                     \
-		TRY(cpu, in, operand_read(cpu, in, sizeof(S), &v));                  \
-		reg_write(cpu, in->dst, size, (u64)(D)(S)v);                         \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER(name##_rm)                                                           \
-	{                                                                            \
-		GUEST(S) *p = look_read(cpu, in, sizeof(S));                         \
-                                                                                     \
-		if (unlikely(!p))                                                    \
-			return name##_rm_any(cpu, in);                               \
-		reg_write(cpu, in->dst, size, (u64)(D)*p);                           \
-		NEXT(cpu, in);                                                       \
+#define EXTEND(name, D, S, size)                                                                                       \
+	HANDLER(name##_rr)                                                                                             \
+	{                                                                                                              \
+		reg_write(cpu, in->dst, size, (u64)(D)REG(S, cpu, in->src));                                           \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER_ANY(name##_rm_any)                                                                                     \
+	{                                                                                                              \
+		u64 v;                                                                                                 \
+                                                                                                                       \
+		TRY(cpu, in, operand_read(cpu, in, sizeof(S), &v));                                                    \
+		reg_write(cpu, in->dst, size, (u64)(D)(S)v);                                                           \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(name##_rm)                                                                                             \
+	{                                                                                                              \
+		GUEST(S) *p = look_read(cpu, in, sizeof(S));                                                           \
+                                                                                                                       \
+		if (unlikely(!p))                                                                                      \
+			return name##_rm_any(cpu, in);                                                                 \
+		reg_write(cpu, in->dst, size, (u64)(D)*p);                                                             \
+		NEXT(cpu, in);                                                                                         \
 	}
 /* A zero-extension to 32 bits is one to 64. */
 EXTEND(movzx8_16, u16, u8, 2)
@@ -137,7 +144,10 @@ EXTEND(movsxd_16, u16, u32, 2) /* with a 16-bit destination AMD still reads 32 b
 struct extend {
 	insn_fn *rr, *rm, *any;
 };
-#define EXTEND_ROW(name) {name##_rr, name##_rm, name##_rm_any}
+#define EXTEND_ROW(name)                                                                                               \
+	{                                                                                                              \
+		name##_rr, name##_rm, name##_rm_any                                                                    \
+	}
 
 static bool extend_bind(struct bind *b, const struct extend *e)
 {
@@ -204,38 +214,38 @@ bool bind_lea(struct bind *b)
 }
 
 /* XCHG with memory is locked with or without the prefix: SDM vol. 3 8.1.2.1 "Automatic Locking". */
-#define XCHG(T, bits)                                                                \
-	HANDLER(xchg_rr##bits)                                                       \
-	{                                                                            \
-		T d = REG(T, cpu, in->dst), s = REG(T, cpu, in->src);                \
-                                                                                     \
-		reg_write(cpu, in->dst, bits / 8, s);                                \
-		reg_write(cpu, in->src, bits / 8, d);                                \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER_ANY(xchg_mr##bits##_any)                                             \
-	{                                                                            \
-		u16 reg = in->dst ? in->dst : in->src;                               \
-		T v = REG(T, cpu, reg);                                              \
-		struct mem_rmw m;                                                    \
-                                                                                     \
-		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, true, &m));              \
-		asm volatile("xchg %0, %1" : "+r"(v), "+m"(*(GUEST(T) *)m.p) : : "memory"); \
-		TRY(cpu, in, operand_rmw_end(cpu, true, &m));                        \
-		reg_write(cpu, reg, bits / 8, v);                                    \
-		NEXT(cpu, in);                                                       \
-	}                                                                            \
-	HANDLER(xchg_mr##bits)                                                       \
-	{                                                                            \
-		u16 reg = in->dst ? in->dst : in->src;                               \
-		GUEST(T) *p = look_write(cpu, in, bits / 8);                         \
-		T v = REG(T, cpu, reg);                                              \
-                                                                                     \
-		if (unlikely(!p))                                                    \
-			return xchg_mr##bits##_any(cpu, in);                         \
-		asm volatile("xchg %0, %1" : "+r"(v), "+m"(*p) : : "memory");        \
-		reg_write(cpu, reg, bits / 8, v);                                    \
-		NEXT(cpu, in);                                                       \
+#define XCHG(T, bits)                                                                                                  \
+	HANDLER(xchg_rr##bits)                                                                                         \
+	{                                                                                                              \
+		T d = REG(T, cpu, in->dst), s = REG(T, cpu, in->src);                                                  \
+                                                                                                                       \
+		reg_write(cpu, in->dst, bits / 8, s);                                                                  \
+		reg_write(cpu, in->src, bits / 8, d);                                                                  \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER_ANY(xchg_mr##bits##_any)                                                                               \
+	{                                                                                                              \
+		u16 reg = in->dst ? in->dst : in->src;                                                                 \
+		T v = REG(T, cpu, reg);                                                                                \
+		struct mem_rmw m;                                                                                      \
+                                                                                                                       \
+		TRY(cpu, in, operand_rmw(cpu, in, bits / 8, true, &m));                                                \
+		asm volatile("xchg %0, %1" : "+r"(v), "+m"(*(GUEST(T) *)m.p) : : "memory");                            \
+		TRY(cpu, in, operand_rmw_end(cpu, true, &m));                                                          \
+		reg_write(cpu, reg, bits / 8, v);                                                                      \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(xchg_mr##bits)                                                                                         \
+	{                                                                                                              \
+		u16 reg = in->dst ? in->dst : in->src;                                                                 \
+		GUEST(T) *p = look_write(cpu, in, bits / 8);                                                           \
+		T v = REG(T, cpu, reg);                                                                                \
+                                                                                                                       \
+		if (unlikely(!p))                                                                                      \
+			return xchg_mr##bits##_any(cpu, in);                                                           \
+		asm volatile("xchg %0, %1" : "+r"(v), "+m"(*p) : : "memory");                                          \
+		reg_write(cpu, reg, bits / 8, v);                                                                      \
+		NEXT(cpu, in);                                                                                         \
 	}
 XCHG(u8, 8)
 XCHG(u16, 16)

@@ -1,8 +1,9 @@
 /*
- * MOV, PUSH and POP with segment registers, and the far-pointer loads LDS LES LFS LGS LSS. Descriptor checks are seg_load's (seg.c).
+ * MOV, PUSH and POP with segment registers, and the far-pointer loads LDS LES LFS LGS LSS. Descriptor checks are
+ * seg_load's (seg.c).
  *
- * A load ends the block, since decoding depends on segments. A load of SS (not LSS) holds interrupts and debug traps off for one
- * instruction: SDM vol. 3 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks".
+ * A load ends the block, since decoding depends on segments. A load of SS (not LSS) holds interrupts and debug traps
+ * off for one instruction: SDM vol. 3 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks".
  */
 #include "cpu/x86/check.h"
 #include "cpu/x86/int.h"
@@ -102,7 +103,8 @@ bool bind_pop_sreg(struct bind *b)
 	return sreg_operand(b, 0);
 }
 
-/* Offset and selector are read before anything is loaded. LSS needs no shadow: one instruction loads both SS and ESP. */
+/* Offset and selector are read before anything is loaded. LSS needs no shadow: one instruction loads both SS and ESP.
+ */
 HANDLER(load_far)
 {
 	unsigned acc = insn_acc(in), size = in->opsize;

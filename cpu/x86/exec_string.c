@@ -1,19 +1,22 @@
 /*
  * MOVS STOS LODS CMPS SCAS with all repeat prefixes.
  *
- * An instruction is restartable: rSI, rDI and rCX move with each finished element (SDM vol. 1 7.3.9.2), so that a fault leaves
- * them exact. Forward runs inside one page of each operand are done at once by the host's own REP MOVS and REP STOS, which have the
- * guest's semantics for overlapping operands too. After STRING_BUDGET bytes the instruction leaves with OUT_RETRY, so that interrupts are seen.
+ * An instruction is restartable: rSI, rDI and rCX move with each finished element (SDM vol. 1 7.3.9.2), so that a fault
+ * leaves them exact. Forward runs inside one page of each operand are done at once by the host's own REP MOVS and REP
+ * STOS, which have the guest's semantics for overlapping operands too. After STRING_BUDGET bytes the instruction leaves
+ * with OUT_RETRY, so that interrupts are seen.
  */
 #include "cpu/x86/string_op.h"
 
 #define STRING_BUDGET 65536
-#define SLOW_COST 64 /* bytes of budget that an element outside a run uses up */
+#define SLOW_COST     64 /* bytes of budget that an element outside a run uses up */
 
 static bool repeats(const struct insn *in) { return in->flags & (IN_REP | IN_REPNE); }
 
-/* Elements from the operand's present place to the end of its page or of the address size, the host address of the first; 0: none at once. */
-static always_inline u64 run_of(struct x86_cpu *cpu, const struct insn *in, unsigned reg, unsigned size, unsigned acc, void **p)
+/* Elements from the operand's present place to the end of its page or of the address size, the host address of the
+ * first; 0: none at once. */
+static always_inline u64 run_of(struct x86_cpu *cpu, const struct insn *in, unsigned reg, unsigned size, unsigned acc,
+				void **p)
 {
 	u64 ea = cpu->st.gpr[reg] & string_mask(in), la = ea, bytes, wrap = string_mask(in) - ea;
 
@@ -101,7 +104,8 @@ static inline enum outcome lods_one(struct x86_cpu *cpu, const struct insn *in, 
 }
 
 /* Does as many elements as possible at once, at least one; *done counts them. */
-static always_inline enum outcome movs_some(struct x86_cpu *cpu, const struct insn *in, unsigned size, u64 count, u64 *done)
+static always_inline enum outcome movs_some(struct x86_cpu *cpu, const struct insn *in, unsigned size, u64 count,
+					    u64 *done)
 {
 	void *s = NULL, *d = NULL;
 	u64 n;
@@ -122,7 +126,8 @@ static always_inline enum outcome movs_some(struct x86_cpu *cpu, const struct in
 	return OUT_NEXT;
 }
 
-static always_inline enum outcome stos_some(struct x86_cpu *cpu, const struct insn *in, unsigned size, u64 count, u64 *done)
+static always_inline enum outcome stos_some(struct x86_cpu *cpu, const struct insn *in, unsigned size, u64 count,
+					    u64 *done)
 {
 	void *d = NULL;
 	u64 n;
@@ -139,43 +144,44 @@ static always_inline enum outcome stos_some(struct x86_cpu *cpu, const struct in
 	return OUT_NEXT;
 }
 
-static always_inline enum outcome lods_some(struct x86_cpu *cpu, const struct insn *in, unsigned size, u64 count, u64 *done)
+static always_inline enum outcome lods_some(struct x86_cpu *cpu, const struct insn *in, unsigned size, u64 count,
+					    u64 *done)
 {
 	*done = 1;
 	return lods_one(cpu, in, size);
 }
 
-#define STRING_MOVE(name, bits)                                                                          \
-	HANDLER(name##_##bits)                                                                           \
-	{                                                                                                \
-		TRY(cpu, in, name##_one(cpu, in, bits / 8));                                             \
-		NEXT(cpu, in);                                                                           \
-	}                                                                                                \
-	HANDLER(rep_##name##_##bits)                                                                     \
-	{                                                                                                \
-		u64 count, done, cost = 0;                                                               \
-                                                                                                         \
-		while ((count = string_count(cpu, in))) {                                                \
-			if (cost >= STRING_BUDGET)                                                       \
-				LEAVE(cpu, in, OUT_RETRY);                                               \
-			TRY(cpu, in, name##_some(cpu, in, bits / 8, count, &done));                      \
-			string_count_set(cpu, in, count - done);                                         \
-			cost += MAX(done * (bits / 8), SLOW_COST);                                       \
-		}                                                                                        \
-		NEXT(cpu, in);                                                                           \
+#define STRING_MOVE(name, bits)                                                                                        \
+	HANDLER(name##_##bits)                                                                                         \
+	{                                                                                                              \
+		TRY(cpu, in, name##_one(cpu, in, bits / 8));                                                           \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	HANDLER(rep_##name##_##bits)                                                                                   \
+	{                                                                                                              \
+		u64 count, done, cost = 0;                                                                             \
+                                                                                                                       \
+		while ((count = string_count(cpu, in))) {                                                              \
+			if (cost >= STRING_BUDGET)                                                                     \
+				LEAVE(cpu, in, OUT_RETRY);                                                             \
+			TRY(cpu, in, name##_some(cpu, in, bits / 8, count, &done));                                    \
+			string_count_set(cpu, in, count - done);                                                       \
+			cost += MAX(done * (bits / 8), SLOW_COST);                                                     \
+		}                                                                                                      \
+		NEXT(cpu, in);                                                                                         \
 	}
-#define STRING_MOVE_ALL(name)                                                                            \
-	STRING_MOVE(name, 8)                                                                             \
-	STRING_MOVE(name, 16)                                                                            \
-	STRING_MOVE(name, 32)                                                                            \
-	STRING_MOVE(name, 64)                                                                            \
-	bool bind_##name(struct bind *b)                                                                 \
-	{                                                                                                \
-		static insn_fn *const h[2][4] = {{name##_8, name##_16, name##_32, name##_64},            \
+#define STRING_MOVE_ALL(name)                                                                                          \
+	STRING_MOVE(name, 8)                                                                                           \
+	STRING_MOVE(name, 16)                                                                                          \
+	STRING_MOVE(name, 32)                                                                                          \
+	STRING_MOVE(name, 64)                                                                                          \
+	bool bind_##name(struct bind *b)                                                                               \
+	{                                                                                                              \
+		static insn_fn *const h[2][4] = {{name##_8, name##_16, name##_32, name##_64},                          \
 						 {rep_##name##_8, rep_##name##_16, rep_##name##_32, rep_##name##_64}}; \
-                                                                                                         \
-		b->in->fn = h[repeats(b->in)][size_index(b->in->opsize)];                                \
-		return bind_string_operands(b);                                                          \
+                                                                                                                       \
+		b->in->fn = h[repeats(b->in)][size_index(b->in->opsize)];                                              \
+		return bind_string_operands(b);                                                                        \
 	}
 STRING_MOVE_ALL(movs)
 STRING_MOVE_ALL(stos)
@@ -219,83 +225,91 @@ static inline enum outcome compare_one(struct x86_cpu *cpu, const struct insn *i
 }
 
 /* A forward run: stops behind the first element whose equality is not `equal`. */
-#define COMPARE_RUN(T, bits)                                                                                       \
-	static always_inline u64 compare_run##bits(const GUEST(T) *a, const GUEST(T) *b, bool scan, bool equal, u64 n, u16 *fl) \
-	{                                                                                                          \
-		u64 i = 0;                                                                                         \
-                                                                                                                   \
-		while (i < n - 1 && (a[scan ? 0 : i] == b[i]) == equal)                                            \
-			i++;                                                                                       \
-		*fl = compare_flags(a[scan ? 0 : i], b[i], bits / 8);                                              \
-		return i + 1;                                                                                      \
+#define COMPARE_RUN(T, bits)                                                                                           \
+	static always_inline u64 compare_run##bits(const GUEST(T) * a, const GUEST(T) * b, bool scan, bool equal,      \
+						   u64 n, u16 *fl)                                                     \
+	{                                                                                                              \
+		u64 i = 0;                                                                                             \
+                                                                                                                       \
+		while (i < n - 1 && (a[scan ? 0 : i] == b[i]) == equal)                                                \
+			i++;                                                                                           \
+		*fl = compare_flags(a[scan ? 0 : i], b[i], bits / 8);                                                  \
+		return i + 1;                                                                                          \
 	}
 COMPARE_RUN(u8, 8)
 COMPARE_RUN(u16, 16)
 COMPARE_RUN(u32, 32)
 COMPARE_RUN(u64, 64)
 
-#define STRING_COMPARE(name, T, bits, scan)                                                                        \
-	HANDLER(name##_##bits)                                                                                     \
-	{                                                                                                          \
-		u16 fl;                                                                                            \
-                                                                                                                   \
-		TRY(cpu, in, compare_one(cpu, in, bits / 8, scan, &fl));                                           \
-		FLAGS(cpu) = fl;                                                                                   \
-		NEXT(cpu, in);                                                                                     \
-	}                                                                                                          \
-	static inline enum outcome name##_some##bits(struct x86_cpu *cpu, const struct insn *in, u64 count, u64 *done, u16 *fl) \
-	{                                                                                                          \
-		void *a = &cpu->st.gpr[RAX], *b = NULL;                                                            \
-		u64 n = 0;                                                                                         \
-                                                                                                                   \
-		*done = 1;                                                                                         \
-		if (!(cpu->st.rflags & FL_DF)) {                                                                   \
-			n = run_of(cpu, in, RDI, bits / 8, ACC_READ, &b);                                          \
-			if (n && !scan)                                                                            \
-				n = MIN(n, run_of(cpu, in, RSI, bits / 8, ACC_READ, &a));                          \
-		}                                                                                                  \
-		n = MIN(n, count);                                                                                 \
-		if (n == 0)                                                                                        \
-			return compare_one(cpu, in, bits / 8, scan, fl);                                           \
-		*done = compare_run##bits(a, b, scan, in->flags & IN_REP, n, fl);                                  \
-		if (!scan)                                                                                         \
-			string_advance(cpu, in, RSI, *done * (bits / 8));                                          \
-		string_advance(cpu, in, RDI, *done * (bits / 8));                                                  \
-		return OUT_NEXT;                                                                                   \
-	}                                                                                                          \
-	HANDLER(rep_##name##_##bits)                                                                               \
-	{                                                                                                          \
-		u64 count, done, cost = 0;                                                                         \
-		u16 fl = FLAGS(cpu);                                                                               \
-                                                                                                                   \
-		while ((count = string_count(cpu, in))) {                                                          \
-			if (cost >= STRING_BUDGET)                                                                 \
-				LEAVE(cpu, in, OUT_RETRY);                                                         \
-			TRY(cpu, in, name##_some##bits(cpu, in, count, &done, &fl));                               \
-			FLAGS(cpu) = fl;                                                                           \
-			string_count_set(cpu, in, count - done);                                                   \
-			if (!(fl & ZF_AX) == !!(in->flags & IN_REP))                                               \
-				break;                                                                             \
-			cost += MAX(done * (bits / 8), SLOW_COST);                                                 \
-		}                                                                                                  \
-		NEXT(cpu, in);                                                                                     \
+#define STRING_COMPARE(name, T, bits, scan)                                                                            \
+	HANDLER(name##_##bits)                                                                                         \
+	{                                                                                                              \
+		u16 fl;                                                                                                \
+                                                                                                                       \
+		TRY(cpu, in, compare_one(cpu, in, bits / 8, scan, &fl));                                               \
+		FLAGS(cpu) = fl;                                                                                       \
+		NEXT(cpu, in);                                                                                         \
+	}                                                                                                              \
+	static inline enum outcome name##_some##bits(struct x86_cpu *cpu, const struct insn *in, u64 count, u64 *done, \
+						     u16 *fl)                                                          \
+	{                                                                                                              \
+		void *a = &cpu->st.gpr[RAX], *b = NULL;                                                                \
+		u64 n = 0;                                                                                             \
+                                                                                                                       \
+		*done = 1;                                                                                             \
+		if (!(cpu->st.rflags & FL_DF)) {                                                                       \
+			n = run_of(cpu, in, RDI, bits / 8, ACC_READ, &b);                                              \
+			if (n && !scan)                                                                                \
+				n = MIN(n, run_of(cpu, in, RSI, bits / 8, ACC_READ, &a));                              \
+		}                                                                                                      \
+		n = MIN(n, count);                                                                                     \
+		if (n == 0)                                                                                            \
+			return compare_one(cpu, in, bits / 8, scan, fl);                                               \
+		*done = compare_run##bits(a, b, scan, in->flags & IN_REP, n, fl);                                      \
+		if (!scan)                                                                                             \
+			string_advance(cpu, in, RSI, *done *(bits / 8));                                               \
+		string_advance(cpu, in, RDI, *done *(bits / 8));                                                       \
+		return OUT_NEXT;                                                                                       \
+	}                                                                                                              \
+	HANDLER(rep_##name##_##bits)                                                                                   \
+	{                                                                                                              \
+		u64 count, done, cost = 0;                                                                             \
+		u16 fl = FLAGS(cpu);                                                                                   \
+                                                                                                                       \
+		while ((count = string_count(cpu, in))) {                                                              \
+			if (cost >= STRING_BUDGET)                                                                     \
+				LEAVE(cpu, in, OUT_RETRY);                                                             \
+			TRY(cpu, in, name##_some##bits(cpu, in, count, &done, &fl));                                   \
+			FLAGS(cpu) = fl;                                                                               \
+			string_count_set(cpu, in, count - done);                                                       \
+			if (!(fl & ZF_AX) == !!(in->flags & IN_REP))                                                   \
+				break;                                                                                 \
+			cost += MAX(done * (bits / 8), SLOW_COST);                                                     \
+		}                                                                                                      \
+		NEXT(cpu, in);                                                                                         \
 	}
-#define STRING_COMPARE_ALL(name, scan)                                                                             \
-	STRING_COMPARE(name, u8, 8, scan)                                                                          \
-	STRING_COMPARE(name, u16, 16, scan)                                                                        \
-	STRING_COMPARE(name, u32, 32, scan)                                                                        \
-	STRING_COMPARE(name, u64, 64, scan)                                                                        \
-	bool bind_##name(struct bind *b)                                                                           \
-	{                                                                                                          \
-		static insn_fn *const h[2][4] = {{name##_8, name##_16, name##_32, name##_64},                      \
+#define STRING_COMPARE_ALL(name, scan)                                                                                 \
+	STRING_COMPARE(name, u8, 8, scan)                                                                              \
+	STRING_COMPARE(name, u16, 16, scan)                                                                            \
+	STRING_COMPARE(name, u32, 32, scan)                                                                            \
+	STRING_COMPARE(name, u64, 64, scan)                                                                            \
+	bool bind_##name(struct bind *b)                                                                               \
+	{                                                                                                              \
+		static insn_fn *const h[2][4] = {{name##_8, name##_16, name##_32, name##_64},                          \
 						 {rep_##name##_8, rep_##name##_16, rep_##name##_32, rep_##name##_64}}; \
-                                                                                                                   \
-		b->in->fn = h[repeats(b->in)][size_index(b->in->opsize)];                                          \
-		return bind_string_operands(b);                                                                    \
+                                                                                                                       \
+		b->in->fn = h[repeats(b->in)][size_index(b->in->opsize)];                                              \
+		return bind_string_operands(b);                                                                        \
 	}
 STRING_COMPARE_ALL(cmps, false)
 STRING_COMPARE_ALL(scas, true)
 
 /* One mnemonic, two instructions: the SSE2 ones have no string category. */
-bool bind_movsd(struct bind *b) { return b->zi->meta.category == ZYDIS_CATEGORY_STRINGOP ? bind_movs(b) : bind_vector(b); }
-bool bind_cmpsd(struct bind *b) { return b->zi->meta.category == ZYDIS_CATEGORY_STRINGOP ? bind_cmps(b) : bind_vector(b); }
+bool bind_movsd(struct bind *b)
+{
+	return b->zi->meta.category == ZYDIS_CATEGORY_STRINGOP ? bind_movs(b) : bind_vector(b);
+}
+bool bind_cmpsd(struct bind *b)
+{
+	return b->zi->meta.category == ZYDIS_CATEGORY_STRINGOP ? bind_cmps(b) : bind_vector(b);
+}

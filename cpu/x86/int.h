@@ -1,12 +1,14 @@
 /*
- * What the integer handlers (exec_*.c) share: flags through the host's own unit, the flat effective address, guarded read-modify-write.
+ * What the integer handlers (exec_*.c) share: flags through the host's own unit, the flat effective address, guarded
+ * read-modify-write.
  *
- * Flags are exact by construction: the operation runs on the host and LAHF; SETO AL leaves its flags in AX in the form that the state
- * keeps (arch/x86/state.h). Where an instruction leaves some flags alone, or the manual calls them undefined, the guest's
- * flags are loaded into the host's first (ADD AL, 127 recreates OF; SAHF the rest), so that silicon decides.
+ * Flags are exact by construction: the operation runs on the host and LAHF; SETO AL leaves its flags in AX in the form
+ * that the state keeps (arch/x86/state.h). Where an instruction leaves some flags alone, or the manual calls them
+ * undefined, the guest's flags are loaded into the host's first (ADD AL, 127 recreates OF; SAHF the rest), so that
+ * silicon decides.
  *
- * Most operations have two handlers: NAME for 64-bit flat addressing, which must hit in the TLB and else hands over to NAME_any, and
- * NAME_any for every mode, segment checks, LOCK, page crossing and MMIO.
+ * Most operations have two handlers: NAME for 64-bit flat addressing, which must hit in the TLB and else hands over to
+ * NAME_any, and NAME_any for every mode, segment checks, LOCK, page crossing and MMIO.
  */
 #ifndef CPU_X86_INT_H
 #define CPU_X86_INT_H
@@ -33,7 +35,7 @@ typedef u64 mem_u64 __attribute__((aligned(1)));
 
 /* Host flags from AX, and back. */
 #define ASM_LOAD_FLAGS "addb $127, %%al\n\tsahf\n\t"
-#define ASM_LOAD_CF "btw $8, %%ax\n\t"
+#define ASM_LOAD_CF    "btw $8, %%ax\n\t"
 #define ASM_SAVE_FLAGS "\n\tlahf\n\tseto %%al"
 
 #define FOR_CC(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
@@ -83,20 +85,23 @@ static inline enum outcome must_check operand_write(struct x86_cpu *cpu, const s
 }
 
 /*
- * Read-modify-write of the memory operand by any addressing. `locked` operations that cannot work in place (page crossing, watched pages, MMIO)
- * exclude one another by vm->split_lock between operand_rmw and operand_rmw_end; the latter must follow a successful former.
+ * Read-modify-write of the memory operand by any addressing. `locked` operations that cannot work in place (page
+ * crossing, watched pages, MMIO) exclude one another by vm->split_lock between operand_rmw and operand_rmw_end; the
+ * latter must follow a successful former.
  */
 enum outcome rmw_locked(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, struct mem_rmw *m) must_check;
 enum outcome rmw_locked_end(struct x86_cpu *cpu, struct mem_rmw *m) must_check;
 
-static inline enum outcome must_check rmw_at(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, bool locked, struct mem_rmw *m)
+static inline enum outcome must_check rmw_at(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, bool locked,
+					     struct mem_rmw *m)
 {
 	if (unlikely(locked))
 		return rmw_locked(cpu, la, size, acc, m);
 	return mem_rmw_begin(cpu, la, size, acc, m);
 }
 
-static inline enum outcome must_check operand_rmw(struct x86_cpu *cpu, const struct insn *in, unsigned size, bool locked, struct mem_rmw *m)
+static inline enum outcome must_check operand_rmw(struct x86_cpu *cpu, const struct insn *in, unsigned size,
+						  bool locked, struct mem_rmw *m)
 {
 	enum outcome out;
 	u64 la;
@@ -114,16 +119,16 @@ static inline enum outcome must_check operand_rmw_end(struct x86_cpu *cpu, bool 
 	return mem_rmw_end(cpu, m);
 }
 
-bind_fn bind_mov_sreg;            /* exec_sreg.c: MOV, PUSH, POP with a segment register */
+bind_fn bind_mov_sreg; /* exec_sreg.c: MOV, PUSH, POP with a segment register */
 bind_fn bind_push_sreg, bind_pop_sreg;
-bind_fn bind_spin;                /* exec_misc.c: PAUSE itself */
+bind_fn bind_spin;		  /* exec_misc.c: PAUSE itself */
 bind_fn bind_mov_cr, bind_mov_dr; /* exec_sys.c: they check CPL and exits themselves */
 
-#define BIND_ONE(name)                      \
-	bool bind_##name(struct bind *b)    \
-	{                                   \
-		b->in->fn = name;           \
-		return true;                \
+#define BIND_ONE(name)                                                                                                 \
+	bool bind_##name(struct bind *b)                                                                               \
+	{                                                                                                              \
+		b->in->fn = name;                                                                                      \
+		return true;                                                                                           \
 	}
 
 /* VEX and EVEX encodings are #UD in real and virtual-8086 mode: SDM vol. 2 2.3.1 "Instruction Format". */

@@ -1,6 +1,6 @@
 /*
- * Near jumps: storing the new RIP and leaving the block. SDM vol. 3 6.15, #GP: a target beyond CS.limit or non-canonical; the fault is the
- * branch's own, RIP stays at it.
+ * Near jumps: storing the new RIP and leaving the block. SDM vol. 3 6.15, #GP: a target beyond CS.limit or
+ * non-canonical; the fault is the branch's own, RIP stays at it.
  */
 #ifndef CPU_X86_JUMP_H
 #define CPU_X86_JUMP_H
@@ -20,7 +20,10 @@ static always_inline enum outcome jump_to64(struct x86_cpu *cpu, const struct in
 }
 
 /* The target is cut to the operand size: AMD heeds a 16-bit one in 64-bit code too (APM vol. 3 1.2.4). */
-static always_inline u64 jump_mask(u64 to, unsigned opsize) { return opsize == 8 ? to : opsize == 4 ? (u32)to : (u16)to; }
+static always_inline u64 jump_mask(u64 to, unsigned opsize)
+{
+	return opsize == 8 ? to : opsize == 4 ? (u32)to : (u16)to;
+}
 
 static inline enum outcome jump_to_any(struct x86_cpu *cpu, const struct insn *in, u64 to, unsigned opsize)
 {
@@ -31,13 +34,16 @@ static inline enum outcome jump_to_any(struct x86_cpu *cpu, const struct insn *i
 }
 
 /*
- * AMD heeds the operand-size prefix of near branches in 64-bit code, Intel ignores it; Zydis's operand width does not tell. To be
- * called first by binders of branches.
+ * AMD heeds the operand-size prefix of near branches in 64-bit code, Intel ignores it; Zydis's operand width does not
+ * tell. To be called first by binders of branches.
  */
 static inline void bind_branch_size(struct bind *b)
 {
 	if (bind_code64(b) && b->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR)
-		b->in->opsize = b->cpu->st.vendor == X86_AMD && (b->zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !b->zi->raw.rex.W ? 2 : 8;
+		b->in->opsize = b->cpu->st.vendor == X86_AMD && (b->zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) &&
+						!b->zi->raw.rex.W
+					? 2
+					: 8;
 }
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * The stack as instructions use it. Its address size is 64 bits in 64-bit code, else SS.B's (SDM vol. 1 6.2.3 "Address-Size Attribute
- * for Stack"); accesses go through SS, faults are #SS. RSP moves only when the access has succeeded.
+ * The stack as instructions use it. Its address size is 64 bits in 64-bit code, else SS.B's (SDM vol. 1 6.2.3
+ * "Address-Size Attribute for Stack"); accesses go through SS, faults are #SS. RSP moves only when the access has
+ * succeeded.
  */
 #include "cpu/x86/exec.h"
 

@@ -1,13 +1,14 @@
 /*
- * Operands of string instructions: [rSI] in DS or the overriding segment, [rDI] always in ES, count in rCX, all of the address size.
- * SDM vol. 1 7.3.9 "String Operations".
+ * Operands of string instructions: [rSI] in DS or the overriding segment, [rDI] always in ES, count in rCX, all of the
+ * address size. SDM vol. 1 7.3.9 "String Operations".
  */
 #ifndef CPU_X86_STRING_OP_H
 #define CPU_X86_STRING_OP_H
 
 #include "cpu/x86/int.h"
 
-/* The prefill knows rSI's segment; this adds the kind of fault that a stack segment raises. INS and OUTS have no 64-bit form. */
+/* The prefill knows rSI's segment; this adds the kind of fault that a stack segment raises. INS and OUTS have no 64-bit
+ * form. */
 static inline bool bind_string_operands(struct bind *b)
 {
 	struct insn *in = b->in;
@@ -22,7 +23,10 @@ static always_inline u64 string_mask(const struct insn *in)
 {
 	return in->adsize == 8 ? ~0ull : in->adsize == 4 ? 0xffffffffull : 0xffffull;
 }
-static always_inline u64 string_count(const struct x86_cpu *cpu, const struct insn *in) { return cpu->st.gpr[RCX] & string_mask(in); }
+static always_inline u64 string_count(const struct x86_cpu *cpu, const struct insn *in)
+{
+	return cpu->st.gpr[RCX] & string_mask(in);
+}
 static always_inline void string_count_set(struct x86_cpu *cpu, const struct insn *in, u64 n)
 {
 	reg_write(cpu, CPU_OFF(st.gpr[RCX]), in->adsize, n);
@@ -31,7 +35,8 @@ static always_inline void string_count_set(struct x86_cpu *cpu, const struct ins
 static always_inline unsigned string_acc(const struct insn *in, unsigned reg) { return reg == RSI ? insn_acc(in) : 0; }
 
 /* Linear address of the element that RSI or RDI points at. */
-static always_inline enum outcome must_check string_la(struct x86_cpu *cpu, const struct insn *in, unsigned reg, unsigned size, unsigned acc, u64 *la)
+static always_inline enum outcome must_check string_la(struct x86_cpu *cpu, const struct insn *in, unsigned reg,
+						       unsigned size, unsigned acc, u64 *la)
 {
 	u64 ea = cpu->st.gpr[reg] & string_mask(in);
 

@@ -1,7 +1,9 @@
 /*
- * Integer instructions: every mnemonic of insn_int.def that is marked I_USER, with all operand forms that 64-bit code can encode.
+ * Integer instructions: every mnemonic of insn_int.def that is marked I_USER, with all operand forms that 64-bit code
+ * can encode.
  *
- * Left out are forms that end more than an instruction (segment loads, far transfers); RDSSP depends on the host's shadow stacks.
+ * Left out are forms that end more than an instruction (segment loads, far transfers); RDSSP depends on the host's
+ * shadow stacks.
  */
 #include <string.h>
 
@@ -25,21 +27,20 @@ static bool names_segment_register(const ZydisDecodedInstruction *zi, const Zydi
 
 static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
 {
-	if (!is_integer[zi->mnemonic] || zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || names_segment_register(zi, op))
+	if (!is_integer[zi->mnemonic] || zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+	    names_segment_register(zi, op))
 		return false;
 	for (unsigned i = 0; i < zi->operand_count_visible; i++)
-		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (ZydisRegisterGetClass(op[i].reg.value) == ZYDIS_REGCLASS_CONTROL ||
-								  ZydisRegisterGetClass(op[i].reg.value) == ZYDIS_REGCLASS_DEBUG))
+		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (ZydisRegisterGetClass(op[i].reg.value) == ZYDIS_REGCLASS_CONTROL ||
+		     ZydisRegisterGetClass(op[i].reg.value) == ZYDIS_REGCLASS_DEBUG))
 			return false;
 	switch (zi->mnemonic) {
 	case ZYDIS_MNEMONIC_RDSSPD:
-	case ZYDIS_MNEMONIC_RDSSPQ:
-		return false;
+	case ZYDIS_MNEMONIC_RDSSPQ: return false;
 	case ZYDIS_MNEMONIC_MOVSD:
-	case ZYDIS_MNEMONIC_CMPSD:
-		return zi->meta.category == ZYDIS_CATEGORY_STRINGOP;
-	default:
-		return true;
+	case ZYDIS_MNEMONIC_CMPSD: return zi->meta.category == ZYDIS_CATEGORY_STRINGOP;
+	default: return true;
 	}
 }
 
@@ -50,7 +51,8 @@ static void string_case(struct ls *ls, struct ls_case *c)
 	u64 from = ls_address(ls, size), to = ls_chance(ls, 20) ? from + ls_below(ls, 32) - 16 : ls_address(ls, size);
 
 	/* Which of two faults is reported is not defined. */
-	if ((from - LS_DATA >= LS_DATA_SIZE - 4096 || (ls->code32 && (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS))) &&
+	if ((from - LS_DATA >= LS_DATA_SIZE - 4096 ||
+	     (ls->code32 && (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS))) &&
 	    to - LS_DATA >= LS_DATA_SIZE - 4096)
 		to = LS_DATA + 8192;
 
@@ -115,12 +117,8 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 	u64 rsp = c->st.gpr[RSP], v;
 
 	switch (c->zi.mnemonic) {
-	case ZYDIS_MNEMONIC_XLAT:
-		c->st.gpr[RBX] = ls_address(ls, 1) - (u8)c->st.gpr[RAX];
-		break;
-	case ZYDIS_MNEMONIC_CLZERO:
-		c->st.gpr[RAX] = ls_address(ls, 64);
-		break;
+	case ZYDIS_MNEMONIC_XLAT: c->st.gpr[RBX] = ls_address(ls, 1) - (u8)c->st.gpr[RAX]; break;
+	case ZYDIS_MNEMONIC_CLZERO: c->st.gpr[RAX] = ls_address(ls, 64); break;
 	case ZYDIS_MNEMONIC_BT:
 	case ZYDIS_MNEMONIC_BTS:
 	case ZYDIS_MNEMONIC_BTR:
@@ -139,15 +137,11 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 		}
 		break;
 	case ZYDIS_MNEMONIC_DIV:
-	case ZYDIS_MNEMONIC_IDIV:
-		divisible(ls, c);
-		break;
+	case ZYDIS_MNEMONIC_IDIV: divisible(ls, c); break;
 	case ZYDIS_MNEMONIC_ENTER:
 		c->st.gpr[RBP] = ls_chance(ls, 80) ? LS_DATA + 2048 + ls_below(ls, 8192) : ls_address(ls, 8);
 		break;
-	case ZYDIS_MNEMONIC_LEAVE:
-		c->st.gpr[RBP] = ls_address(ls, 8);
-		break;
+	case ZYDIS_MNEMONIC_LEAVE: c->st.gpr[RBP] = ls_address(ls, 8); break;
 	case ZYDIS_MNEMONIC_POPF:
 	case ZYDIS_MNEMONIC_POPFD:
 	case ZYDIS_MNEMONIC_POPFQ:
@@ -181,7 +175,8 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 		break;
 	case ZYDIS_MNEMONIC_LOOPE:
 	case ZYDIS_MNEMONIC_LOOPNE:
-		/* Reserved with other than string instructions (SDM vol. 2 2.1.1); AMD's LOOPcc take them for the condition. */
+		/* Reserved with other than string instructions (SDM vol. 2 2.1.1); AMD's LOOPcc take them for the
+		 * condition. */
 		if (has_repeat_prefix(&c->zi))
 			return false;
 		/* fall through */
@@ -191,8 +186,7 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 		if (ls_chance(ls, 50))
 			c->st.gpr[RCX] = ls_below(ls, 3) | (!ls->code32 && ls_chance(ls, 30) ? ls_random(ls) << 32 : 0);
 		break;
-	default:
-		break;
+	default: break;
 	}
 	return true;
 }
@@ -221,12 +215,13 @@ static bool make(struct ls *ls, struct ls_case *c)
 }
 
 /*
- * A POPA that faults may have loaded some registers already. The manuals (SDM vol. 2, POPA) say nothing of it, and it is harmless: RSP has not
- * moved, so that the instruction loads them again when it is restarted.
+ * A POPA that faults may have loaded some registers already. The manuals (SDM vol. 2, POPA) say nothing of it, and it
+ * is harmless: RSP has not moved, so that the instruction loads them again when it is restarted.
  */
 static void mask(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
 {
-	if ((c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD) && host->faulted && soft->faulted)
+	if ((c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD) && host->faulted &&
+	    soft->faulted)
 		for (unsigned i = 0; i < 8; i++)
 			if (i != RSP)
 				soft->gpr[i] = host->gpr[i];

@@ -1,20 +1,24 @@
-/* The software processor's side: a VM with RAM and page tables only, one vCPU in 64-bit user mode that x86_step drives. */
+/* The software processor's side: a VM with RAM and page tables only, one vCPU in 64-bit user mode that x86_step drives.
+ */
 #include <string.h>
 
 #include "cpu/engine.h"
 #include "cpu/x86/block.h"
 #include "tests/lockstep/lockstep.h"
 
-#define RAM_SIZE 0x400000u
-#define PA_PML4 0x1000u
-#define PA_PDPT 0x2000u
-#define PA_PD 0x3000u
+#define RAM_SIZE   0x400000u
+#define PA_PML4	   0x1000u
+#define PA_PDPT	   0x2000u
+#define PA_PD	   0x3000u
 #define PA_PT_CODE 0x4000u
 #define PA_PT_DATA 0x5000u
-#define PA_CODE 0x10000u
-#define PA_DATA 0x20000u
+#define PA_CODE	   0x10000u
+#define PA_DATA	   0x20000u
 
-static void entry(struct ls *ls, u64 table, unsigned i, u64 v) { memcpy(ls->vm.ram.slot[0].host + table + 8 * i, &v, 8); }
+static void entry(struct ls *ls, u64 table, unsigned i, u64 v)
+{
+	memcpy(ls->vm.ram.slot[0].host + table + 8 * i, &v, 8);
+}
 
 static void build_tables(struct ls *ls)
 {
@@ -45,7 +49,10 @@ static void user_mode(struct x86_state *st)
 	/* The selectors that Linux gives its programs, as some instructions show them; FS and GS are null. */
 	st->seg[DS].sel = st->seg[ES].sel = st->seg[SS].sel = 0x2b;
 	st->seg[FS].attr = st->seg[GS].attr = 0;
-	st->seg[CS] = (struct x86_seg){.sel = 0x33, .attr = SEG_P | SEG_S | SEG_CODE | SEG_RW | SEG_ACCESSED | 3 << 5 | SEG_L | SEG_G, .limit = 0xffffffff};
+	st->seg[CS] =
+		(struct x86_seg){.sel = 0x33,
+				 .attr = SEG_P | SEG_S | SEG_CODE | SEG_RW | SEG_ACCESSED | 3 << 5 | SEG_L | SEG_G,
+				 .limit = 0xffffffff};
 }
 
 int ls_soft_init(struct ls *ls, struct err *e)

@@ -1,9 +1,10 @@
 /*
- * lockstep [--count N] [--seed S] [--class int|int32|vec|vec32|x87|x87_32] [--only MNEMONIC] [--first N] [--checked] [--verbose]
+ * lockstep [--count N] [--seed S] [--class int|int32|vec|vec32|x87|x87_32] [--only MNEMONIC] [--first N] [--checked]
+ * [--verbose]
  *
- * Runs N random instructions of each class on both sides. --checked sends every access of 32-bit code through the segment checks.
- * Prints what differs, a count per class, and with --verbose one per mnemonic. Exit
- * code 1 if anything differed. A case is reproduced by its seed and --first NUMBER --count 1.
+ * Runs N random instructions of each class on both sides. --checked sends every access of 32-bit code through the
+ * segment checks. Prints what differs, a count per class, and with --verbose one per mnemonic. Exit code 1 if anything
+ * differed. A case is reproduced by its seed and --first NUMBER --count 1.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,10 +57,13 @@ static void show_bytes(const char *what, const u8 *p, unsigned n)
 
 static void show_fpu(const struct x86_fpu *before, const struct x86_fpu *h, const struct x86_fpu *s)
 {
-	if (h->mxcsr != s->mxcsr || h->fcw != s->fcw || h->fsw != s->fsw || h->ftw != s->ftw || h->fop != s->fop || h->fip != s->fip || h->fdp != s->fdp)
-		printf("    mxcsr %x→%x/%x fcw %x→%x/%x fsw %x→%x/%x ftw %x→%x/%x fop %x/%x fip %llx/%llx fdp %llx/%llx\n", before->mxcsr, h->mxcsr,
-		       s->mxcsr, before->fcw, h->fcw, s->fcw, before->fsw, h->fsw, s->fsw, before->ftw, h->ftw, s->ftw, h->fop, s->fop,
-		       (unsigned long long)h->fip, (unsigned long long)s->fip, (unsigned long long)h->fdp, (unsigned long long)s->fdp);
+	if (h->mxcsr != s->mxcsr || h->fcw != s->fcw || h->fsw != s->fsw || h->ftw != s->ftw || h->fop != s->fop ||
+	    h->fip != s->fip || h->fdp != s->fdp)
+		printf("    mxcsr %x→%x/%x fcw %x→%x/%x fsw %x→%x/%x ftw %x→%x/%x fop %x/%x fip %llx/%llx fdp "
+		       "%llx/%llx\n",
+		       before->mxcsr, h->mxcsr, s->mxcsr, before->fcw, h->fcw, s->fcw, before->fsw, h->fsw, s->fsw,
+		       before->ftw, h->ftw, s->ftw, h->fop, s->fop, (unsigned long long)h->fip,
+		       (unsigned long long)s->fip, (unsigned long long)h->fdp, (unsigned long long)s->fdp);
 	for (unsigned i = 0; i < 8; i++) {
 		if (memcmp(h->st[i], s->st[i], 16)) {
 			printf("    st%u", i);
@@ -69,8 +73,8 @@ static void show_fpu(const struct x86_fpu *before, const struct x86_fpu *h, cons
 			printf("\n");
 		}
 		if (h->k[i] != s->k[i])
-			printf("    k%u was %llx host %llx soft %llx\n", i, (unsigned long long)before->k[i], (unsigned long long)h->k[i],
-			       (unsigned long long)s->k[i]);
+			printf("    k%u was %llx host %llx soft %llx\n", i, (unsigned long long)before->k[i],
+			       (unsigned long long)h->k[i], (unsigned long long)s->k[i]);
 	}
 	for (unsigned i = 0; i < 32; i++)
 		if (memcmp(h->vec[i], s->vec[i], 64)) {
@@ -82,9 +86,11 @@ static void show_fpu(const struct x86_fpu *before, const struct x86_fpu *h, cons
 		}
 }
 
-static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *c, const struct ls_result *h, const struct ls_result *s)
+static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *c, const struct ls_result *h,
+		 const struct ls_result *s)
 {
-	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 	const u8 *hd = ls_native_data();
 	char text[128];
 
@@ -93,17 +99,17 @@ static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *
 	show_bytes(" ", c->bytes, c->len);
 	printf("  %s\n", text);
 	if (h->vector != s->vector || h->error != s->error || h->cr2 != s->cr2)
-		printf("    event: host %u error %x cr2 %llx, soft %u error %x cr2 %llx\n", h->vector, h->error, (unsigned long long)h->cr2, s->vector,
-		       s->error, (unsigned long long)s->cr2);
+		printf("    event: host %u error %x cr2 %llx, soft %u error %x cr2 %llx\n", h->vector, h->error,
+		       (unsigned long long)h->cr2, s->vector, s->error, (unsigned long long)s->cr2);
 	if (h->rip != s->rip)
 		printf("    rip: host %llx soft %llx\n", (unsigned long long)h->rip, (unsigned long long)s->rip);
 	if (h->rflags != s->rflags)
-		printf("    rflags: was %llx host %llx soft %llx\n", (unsigned long long)x86_rflags(&c->st), (unsigned long long)h->rflags,
-		       (unsigned long long)s->rflags);
+		printf("    rflags: was %llx host %llx soft %llx\n", (unsigned long long)x86_rflags(&c->st),
+		       (unsigned long long)h->rflags, (unsigned long long)s->rflags);
 	for (unsigned i = 0; i < 16; i++)
 		if (h->gpr[i] != s->gpr[i])
-			printf("    %s: was %llx host %llx soft %llx\n", names[i], (unsigned long long)c->st.gpr[i], (unsigned long long)h->gpr[i],
-			       (unsigned long long)s->gpr[i]);
+			printf("    %s: was %llx host %llx soft %llx\n", names[i], (unsigned long long)c->st.gpr[i],
+			       (unsigned long long)h->gpr[i], (unsigned long long)s->gpr[i]);
 	for (unsigned i = 0, n = 0; i < LS_DATA_SIZE && n < 16; i++)
 		if (hd[i] != ls->soft_data[i]) {
 			printf("    [%llx]: host %02x soft %02x\n", LS_DATA + i, hd[i], ls->soft_data[i]);
@@ -179,7 +185,8 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 	return bad;
 }
 
-static const struct ls_class *const classes[] = {&ls_class_int, &ls_class_int32, &ls_class_vec, &ls_class_vec32, &ls_class_x87, &ls_class_x87_32};
+static const struct ls_class *const classes[] = {&ls_class_int,	  &ls_class_int32, &ls_class_vec,
+						 &ls_class_vec32, &ls_class_x87,   &ls_class_x87_32};
 
 int main(int argc, char **argv)
 {

@@ -1,11 +1,13 @@
 /*
- * One instruction on the host's silicon: a signal frame loads every register and RFLAGS.TF, the next trap or fault brings back what it left.
+ * One instruction on the host's silicon: a signal frame loads every register and RFLAGS.TF, the next trap or fault
+ * brings back what it left.
  *
- *     UD2 ──SIGILL──► handler: keep the frame, fill it from the case ──sigreturn──► the instruction ──SIGTRAP or fault──►
- *     handler: read the frame, put the kept one back, RIP behind UD2 ──sigreturn──► ls_native_run goes on
+ *     UD2 ──SIGILL──► handler: keep the frame, fill it from the case ──sigreturn──► the instruction ──SIGTRAP or
+ * fault──► handler: read the frame, put the kept one back, RIP behind UD2 ──sigreturn──► ls_native_run goes on
  *
- * The kernel's frame holds the extended state in XSAVE's standard format (with FP_XSTATE_MAGIC1 in its software bytes). RFLAGS.NT and ID do
- * not travel through sigreturn, so no case may change them. Handlers run on their own stack, since RSP is the case's.
+ * The kernel's frame holds the extended state in XSAVE's standard format (with FP_XSTATE_MAGIC1 in its software bytes).
+ * RFLAGS.NT and ID do not travel through sigreturn, so no case may change them. Handlers run on their own stack, since
+ * RSP is the case's.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -19,10 +21,11 @@
 #include "tests/lockstep/lockstep.h"
 
 #define FRAME_MAGIC 0x46505853u
-#define FRAME_SW 464 /* software bytes within the legacy area */
-/* Linux's selectors. A 64-bit program runs 32-bit code by the code segment alone, but needs data segments that are not null for it. */
+#define FRAME_SW    464 /* software bytes within the legacy area */
+/* Linux's selectors. A 64-bit program runs 32-bit code by the code segment alone, but needs data segments that are not
+ * null for it. */
 #define USER_CS32 0x23
-#define USER_DS 0x2b
+#define USER_DS	  0x2b
 #define STEPS_MAX 100000
 
 static struct {
@@ -37,7 +40,7 @@ static struct {
 } run;
 
 static const u8 greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-			       REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+			       REG_R8,	REG_R9,	 REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 static u32 frame_size(const u8 *x)
 {
@@ -62,7 +65,8 @@ static u64 frame_features(const u8 *x)
 /* Scatters x86_fpu into the frame. */
 static void fpu_store(u8 *x, const struct x86_fpu *f)
 {
-	u64 bv = frame_features(x) & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM), old;
+	u64 bv = frame_features(x) & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM),
+	    old;
 
 	memcpy(x, &f->fcw, 2);
 	memcpy(x + 2, &f->fsw, 2);
@@ -152,7 +156,8 @@ static void finish(ucontext_t *uc)
 	u8 *x = (u8 *)uc->uc_mcontext.fpregs;
 	struct ls_result *r = run.r;
 
-	/* A repeated string instruction traps behind each element (SDM vol. 3 18.3.1.4 "Single-Step Exception Condition"). */
+	/* A repeated string instruction traps behind each element (SDM vol. 3 18.3.1.4 "Single-Step Exception
+	 * Condition"). */
 	if (run.c->repeats && g[REG_TRAPNO] == EXC_DB && (u64)g[REG_RIP] == run.c->rip && ++run.steps < STEPS_MAX) {
 		g[REG_EFL] |= FL_TF;
 		return;
@@ -197,8 +202,8 @@ int ls_native_init(void)
 	stack_t alt = {.ss_sp = stack, .ss_size = sizeof(stack)};
 	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
-	if (!map_at(LS_CODE, LS_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) || !map_at(LS_DATA, LS_DATA_SIZE, PROT_READ | PROT_WRITE) ||
-	    mprotect((void *)LS_RO, 4096, PROT_READ))
+	if (!map_at(LS_CODE, LS_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) ||
+	    !map_at(LS_DATA, LS_DATA_SIZE, PROT_READ | PROT_WRITE) || mprotect((void *)LS_RO, 4096, PROT_READ))
 		return -errno;
 	asm volatile("mov %w0, %%ds\n\tmov %w0, %%es" : : "r"(USER_DS));
 	if (sigaltstack(&alt, NULL))

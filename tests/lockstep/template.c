@@ -66,7 +66,8 @@ static unsigned put_opcode(u8 *b, const struct ls_template *t, u8 rex, u8 vvvv)
 	return n;
 }
 
-struct ls_templates *ls_templates_new(struct ls *ls, bool (*wanted)(const ZydisDecodedInstruction *, const ZydisDecodedOperand *))
+struct ls_templates *ls_templates_new(struct ls *ls,
+				      bool (*wanted)(const ZydisDecodedInstruction *, const ZydisDecodedOperand *))
 {
 	static const u8 prefixes[] = {0, 0x66, 0xf2, 0xf3};
 	struct ls_templates *t = calloc(1, sizeof(*t));
@@ -78,8 +79,14 @@ struct ls_templates *ls_templates_new(struct ls *ls, bool (*wanted)(const ZydisD
 		return NULL;
 	ls_decoder_init(ls, &d);
 	for (unsigned i = 0; i < 2u * 4 * 4 * 256 * 8 * 2 * 4; i++) {
-		struct ls_template one = {.vex = i & 1, .map = i >> 1 & 3, .prefix = prefixes[i >> 3 & 3], .opcode = i >> 5, .reg = i >> 13 & 7,
-					  .memory = i >> 16 & 1, .vex_w = i >> 17 & 1, .vex_l = i >> 18 & 1};
+		struct ls_template one = {.vex = i & 1,
+					  .map = i >> 1 & 3,
+					  .prefix = prefixes[i >> 3 & 3],
+					  .opcode = i >> 5,
+					  .reg = i >> 13 & 7,
+					  .memory = i >> 16 & 1,
+					  .vex_w = i >> 17 & 1,
+					  .vex_l = i >> 18 & 1};
 		u8 b[15] = {0};
 		unsigned n;
 
