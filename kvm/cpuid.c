@@ -87,7 +87,10 @@ static void personalize(struct kvm_cpuid_entry2 *e, u32 id, u32 vcpus)
 	while (1u << shift < vcpus)
 		shift++;
 	switch (e->function) {
-	case 0x1: e->ebx = (e->ebx & 0xffff) | vcpus << 16 | id << 24; break;
+	case 0x1:
+		e->ebx = (e->ebx & 0xffff) | vcpus << 16 | id << 24;
+		e->edx = (e->edx & ~(u32)BIT(28)) | (vcpus > 1 ? BIT(28) : 0); /* HTT: several IDs in the package */
+		break;
 	case 0x4:
 	case 0x8000001d: /* a core shares its caches with nobody */ e->eax &= 0x3fff; break;
 	case 0xb:

@@ -200,6 +200,7 @@ struct x86_cpu {
 	u64 trace_gpr[16]; /* registers before the traced instruction */
 	struct code_drops drops;
 	u8 sipi_vector;
+	u32 spins;         /* PAUSEs executed */
 	u64 drop_every;    /* test mode: throw the cache away every so many instructions; 0: never */
 	u64 insn_limit;    /* tests: leave run after so many instructions; 0: none */
 };
