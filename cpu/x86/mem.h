@@ -30,9 +30,14 @@ static always_inline void *mem_look(struct x86_cpu *cpu, u64 la, unsigned size, 
 	struct tlb_entry *e = tlb_slot(cpu, la, space);
 	u64 tag = ((la + size - 1) & ~0xfffull) | space;
 
-	if (likely(tag == (acc & ACC_WRITE ? e->write : e->read)))
-		return (void *)(la + e->addend);
-	return NULL;
+	void *p;
+
+	if (unlikely(tag != (acc & ACC_WRITE ? e->write : e->read)))
+		return NULL;
+	p = (void *)(la + e->addend);
+	if (!p)
+		__builtin_unreachable(); /* saves the callers' test */
+	return p;
 }
 
 enum outcome mem_read_slow(struct x86_cpu *cpu, u64 la, void *buf, unsigned size, unsigned acc) must_check;
