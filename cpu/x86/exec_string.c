@@ -5,6 +5,9 @@
  * leaves them exact. Forward runs inside one page of each operand are done at once by the host's own REP MOVS and REP
  * STOS, which have the guest's semantics for overlapping operands too. After STRING_BUDGET bytes the instruction leaves
  * with OUT_RETRY, so that interrupts are seen.
+ *
+ * LIMIT: under RFLAGS.TF the trap comes behind the whole instruction (or its budget), not behind each element (SDM vol.
+ * 3 18.3.1.4).
  */
 #include "cpu/x86/string_op.h"
 
