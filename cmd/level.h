@@ -16,12 +16,15 @@ struct level_start {
 	unsigned depth; /* the innermost level */
 	enum machine_accel accel;
 	const char *cpu;
-	enum x86_vendor vendor; /* of the guest's processor: which KVM module it will need */
-	unsigned vcpus;		/* 0: 1 */
-	u64 memory;		/* bytes; 0: chosen by what it must hold */
-	u64 timeout_ms;		/* 0: none */
-	bool testdev;		/* port 0xf4 */
-	u64 drop_every;		/* soft: throw all caches away every so many instructions */
+	enum x86_vendor vendor;		  /* of the guest's processor: which KVM module it will need */
+	unsigned vcpus;			  /* 0: 1 */
+	u64 memory;			  /* bytes; 0: chosen by what it must hold */
+	u64 timeout_ms;			  /* 0: none */
+	bool testdev;			  /* port 0xf4 */
+	u64 drop_every;			  /* soft: throw all caches away every so many instructions */
+	const struct disk_options *disks; /* as in struct machine_config */
+	unsigned ndisks;
+	const struct net_options *net;
 	const struct kernel_image *kernel;
 	const char *busybox; /* for an interactive root without levels (depth 0), or NULL */
 	const char *append;  /* more kernel command line, or NULL */

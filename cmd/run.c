@@ -19,6 +19,9 @@
 #include "cmd/signals.h"
 #include "cmd/stats.h"
 #include "cmd/terminal.h"
+#include "host/disk.h"
+#include "host/net.h"
+#include "machine/pc.h"
 
 enum run_opt {
 	RUN_ACCEL,
@@ -59,8 +62,8 @@ static const struct opt run_opts[] = {
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
 	[RUN_NOGRAPHIC] = {"nographic", "-nographic", NULL, NULL},
 	[RUN_SERIAL] = {"serial", "-serial", "stdio", NULL},
-	[RUN_DISK] = {"disk", NULL, "FILE", NULL},
-	[RUN_NET] = {"net", NULL, "user", NULL},
+	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also queues=N, discard=on"},
+	[RUN_NET] = {"net", NULL, "user[,...]", "a network of the guest's own; hostfwd=tcp::2222-:22 lets ssh in"},
 	[RUN_BIOS] = {"bios", "-bios", "FILE", NULL},
 	[RUN_GDB] = {"gdb", NULL, "ADDRESS", NULL},
 	[RUN_HELP] = {"help", "-h", NULL, "this text"},
@@ -73,6 +76,10 @@ struct run {
 	struct accel accel;
 	struct kernel_image kernel;
 	struct file_bytes initrd;
+	struct disk_options disk[PC_DISKS];
+	unsigned ndisks;
+	struct net_options net;
+	bool has_net;
 	struct log *log;
 };
 
@@ -91,6 +98,26 @@ static int run_help(void)
 	return EXIT_DONE;
 }
 
+static int take_disk(struct run *r, const char *v)
+{
+	struct err e = {0};
+
+	if (r->ndisks == PC_DISKS)
+		return usage("there is room for 4 disks");
+	return disk_options_parse(v, &r->disk[r->ndisks++], &e) ? usage(e.text) : -1;
+}
+
+static int take_net(struct run *r, const char *v)
+{
+	struct err e = {0};
+
+	if (r->has_net)
+		return usage("there is room for one network");
+	r->has_net = true;
+	net_options_init(&r->net);
+	return net_options_parse(v, &r->net, &e) ? usage(e.text) : -1;
+}
+
 static int not_yet(const char *name)
 {
 	fprintf(stderr, "nestbox run: --%s is not there yet\n", name);
@@ -103,8 +130,7 @@ static int take_option(struct run *r, int which, const char *v)
 	switch ((enum run_opt)which) {
 	case RUN_ACCEL: r->accel_word = v; return -1;
 	case RUN_CPU: r->cpu = v; return -1;
-	case RUN_SMP:
-		return opt_number(v, 1, VM_VCPUS, &r->smp) ? -1 : usage("--smp wants a number from 1 to 64");
+	case RUN_SMP: return opt_number(v, 1, VM_VCPUS, &r->smp) ? -1 : usage("--smp wants a number from 1 to 64");
 	case RUN_MEMORY:
 		return opt_size(v, 1ull << 20, &r->memory) && r->memory ? -1
 									: usage("--memory wants a size, such as 512M");
@@ -122,8 +148,8 @@ static int take_option(struct run *r, int which, const char *v)
 		if (!strcmp(v, "stdio") || !strcmp(v, "mon:stdio"))
 			return -1;
 		return usage("--serial: only stdio is there yet");
-	case RUN_DISK:
-	case RUN_NET:
+	case RUN_DISK: return take_disk(r, v);
+	case RUN_NET: return take_net(r, v);
 	case RUN_BIOS:
 	case RUN_GDB: return not_yet(run_opts[which].name);
 	case RUN_HELP: return run_help();
@@ -207,6 +233,9 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.timeout_ms = r->timeout_ms,
 		.testdev = r->testdev,
 		.drop_every = r->drop_every,
+		.disks = r->disk,
+		.ndisks = r->ndisks,
+		.net = r->has_net ? &r->net : NULL,
 		.log = r->log,
 	};
 	struct level_start shell = {
@@ -217,6 +246,9 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.timeout_ms = r->timeout_ms,
 		.testdev = r->testdev,
 		.drop_every = r->drop_every,
+		.disks = r->disk,
+		.ndisks = r->ndisks,
+		.net = r->has_net ? &r->net : NULL,
 		.kernel = &r->kernel,
 		.busybox = find_busybox(),
 		.append = r->append,
@@ -258,7 +290,7 @@ static int run_machine(struct run *r, struct signals *signals)
 	int code;
 
 	if (make(r, &m, &e))
-		return fail(&e, EXIT_HOST);
+		return fail(&e, e.code == ENOENT && r->ndisks ? EXIT_USAGE : EXIT_HOST);
 	if (terminal_start(&terminal, m, &e)) {
 		machine_free(m);
 		return fail(&e, EXIT_HOST);

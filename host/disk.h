@@ -15,13 +15,16 @@
 #include "host/loop.h"
 
 struct disk_options {
-	const char *path;
+	char path[4096];
 	bool readonly;
 	bool discard; /* the guest's discards make holes in the file */
 	unsigned queues;
 };
 
 struct disk;
+
+/* "FILE[,ro][,queues=N][,discard=on|off]"; ",," in FILE is a comma. -EINVAL with the sentence. */
+int disk_options_parse(const char *text, struct disk_options *o, struct err *e);
 
 /* -ENOENT, -EINVAL: it cannot be a disk; others: the host refuses. */
 int disk_open(const struct disk_options *o, struct disk **out, struct err *e);

@@ -19,6 +19,7 @@
 #include "host/loop.h"
 #include "kvm/kvm.h"
 #include "machine/acpi.h"
+#include "machine/backend.h"
 #include "machine/bzimage.h"
 #include "machine/dump.h"
 #include "machine/firmware.h"
@@ -42,6 +43,7 @@ struct machine {
 	unsigned phys_bits;
 	struct kvm_vm *kvm;
 	struct pc pc;
+	struct backend backend;
 	struct input serial, channel;
 	u64 timeout_ms;
 	struct runner runner[VM_VCPUS];
@@ -116,9 +118,12 @@ static int make_board(struct machine *m, const struct machine_config *cfg, struc
 		pc.irqchip_set = kvm_irq_set;
 		pc.irqchip = m->kvm;
 	}
-	rc = pc_init(&m->pc, &m->vm, &pc, e);
+	rc = backend_open(&m->backend, cfg, &m->vm, &pc, e);
+	if (!rc)
+		rc = pc_init(&m->pc, &m->vm, &pc, e);
 	if (rc)
 		return rc;
+	backend_connect(&m->backend, &m->pc);
 	pc_firmware(&m->pc);
 	input_init(&m->serial, uart_source(&m->pc.uart));
 	uart_on_room(&m->pc.uart, input_room, &m->serial);
@@ -266,6 +271,8 @@ void machine_free(struct machine *m)
 		m->vm.nvcpus = 0;
 		if (m->kvm)
 			kvm_vm_free(m->kvm);
+		pc_destroy(&m->pc);
+		backend_close(&m->backend);
 		vm_destroy(&m->vm);
 	}
 	input_destroy(&m->serial);
@@ -371,15 +378,17 @@ enum vm_stop machine_run(struct machine *m, struct err *e)
 	struct err why = {0};
 	enum vm_stop stop;
 
-	if (host_loop_start(&m->vm, &loop, &why) || start_vcpus(m, &why)) {
+	if (host_loop_start(&m->vm, &loop, &why) || backend_start(&m->backend, loop, &why) || start_vcpus(m, &why)) {
 		keep_reason(m, &why);
 		vm_stop(&m->vm, VM_ERROR, 0);
 	} else {
 		wait_stopped(m);
 	}
 	join_vcpus(m);
-	if (loop)
+	if (loop) {
+		backend_stop(&m->backend);
 		host_loop_stop(loop);
+	}
 	vm_lock(&m->vm);
 	uart_flush(&m->pc.uart);
 	vm_unlock(&m->vm);

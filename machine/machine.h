@@ -18,6 +18,9 @@ struct machine_blob {
 	size_t size;
 };
 
+struct disk_options;
+struct net_options;
+
 struct machine_config {
 	enum machine_accel accel;
 	const char *cpu;	    /* "EPYC,svm=off"; NULL: "host" */
@@ -29,6 +32,9 @@ struct machine_config {
 	struct char_sink serial;  /* output of COM1; write NULL: discarded */
 	const char *channel_name; /* name of the virtio-console port, NULL: no such device */
 	struct char_sink channel; /* what the guest writes to that port */
+	const struct disk_options *disks; /* ndisks of them (host/disk.h) */
+	unsigned ndisks;
+	const struct net_options *net; /* host/net.h; NULL: no network */
 	u64 timeout_ms;		  /* 0: none */
 	bool testdev;		  /* port 0xf4 */
 	u64 drop_every;

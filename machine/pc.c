@@ -14,6 +14,9 @@
 
 #define NO_IRQ	     0xffu
 #define SLOT_CONSOLE 1u
+#define SLOT_RNG     2u
+#define SLOT_NET     3u
+#define SLOT_DISK    4u /* of the first */
 
 static struct irq_line gsi_line(struct pc *pc, unsigned gsi);
 
@@ -92,9 +95,45 @@ static void init_console(struct pc *pc, struct irq_line line)
 	pci_attach(&pc->pci, &pc->console.pci.pci, SLOT_CONSOLE);
 }
 
+static void init_rng(struct pc *pc, struct irq_line line)
+{
+	virtio_rng_init(&pc->rng, pc->vm, pc->cfg.entropy);
+	pci_attach(&pc->pci, &pc->rng.pci.pci, SLOT_RNG);
+}
+
+static void init_net(struct pc *pc, struct irq_line line)
+{
+	virtio_net_init(&pc->net, pc->vm, pc->cfg.mac, pc->cfg.net);
+	pci_attach(&pc->pci, &pc->net.pci.pci, SLOT_NET);
+}
+
+static void init_disk(struct pc *pc, unsigned i)
+{
+	char serial[] = {'d', 'i', 's', 'k', (char)('0' + i), 0};
+
+	virtio_blk_init(&pc->blk[i], pc->vm, &pc->cfg.disk[i].disk, pc->cfg.disk[i].queues, serial);
+	pci_attach(&pc->pci, &pc->blk[i].pci.pci, SLOT_DISK + i);
+}
+
+static void init_disk0(struct pc *pc, struct irq_line line) { init_disk(pc, 0); }
+static void init_disk1(struct pc *pc, struct irq_line line) { init_disk(pc, 1); }
+static void init_disk2(struct pc *pc, struct irq_line line) { init_disk(pc, 2); }
+static void init_disk3(struct pc *pc, struct irq_line line) { init_disk(pc, 3); }
+
 /* ---- the table ---- */
 
-enum when { ALWAYS, OWN_IRQCHIP, WITH_CHANNEL, WITH_TESTDEV };
+enum when {
+	ALWAYS,
+	OWN_IRQCHIP,
+	WITH_CHANNEL,
+	WITH_TESTDEV,
+	WITH_ENTROPY,
+	WITH_NET,
+	WITH_DISK0,
+	WITH_DISK1,
+	WITH_DISK2,
+	WITH_DISK3
+};
 enum space { PORT = 1, MMIO };
 
 struct chip {
@@ -117,6 +156,11 @@ struct chip {
  * them all. The local APICs answer through lapic_ops before the bus is asked; their range here keeps others out of it.
  */
 /* clang-format off */
+#define DISK_ROWS(n) \
+	{&virtio_blk_class, AT(blk[n]), WITH_DISK##n, NO_IRQ, init_disk##n, {{0}}}, \
+	{&virtio_class, AT(blk[n].virtio), WITH_DISK##n, NO_IRQ, NULL, {{0}}}, \
+	{&pci_function_class, AT(blk[n].pci.pci), WITH_DISK##n, NO_IRQ, NULL, {{0}}}
+
 static const struct chip chips[] = {
 	{&lapic_class, AT(lapic.apic[0]), OWN_IRQCHIP, NO_IRQ, init_lapic,
 	 {{MMIO, LAPIC_BASE, LAPIC_SIZE, &lapic_mmio_ops}}},
@@ -135,6 +179,16 @@ static const struct chip chips[] = {
 	{&virtio_console_class, AT(console), WITH_CHANNEL, NO_IRQ, init_console, {{0}}},
 	{&virtio_class, AT(console.virtio), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
 	{&pci_function_class, AT(console.pci.pci), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
+	{&virtio_rng_class, AT(rng), WITH_ENTROPY, NO_IRQ, init_rng, {{0}}},
+	{&virtio_class, AT(rng.virtio), WITH_ENTROPY, NO_IRQ, NULL, {{0}}},
+	{&pci_function_class, AT(rng.pci.pci), WITH_ENTROPY, NO_IRQ, NULL, {{0}}},
+	{&virtio_net_class, AT(net), WITH_NET, NO_IRQ, init_net, {{0}}},
+	{&virtio_class, AT(net.virtio), WITH_NET, NO_IRQ, NULL, {{0}}},
+	{&pci_function_class, AT(net.pci.pci), WITH_NET, NO_IRQ, NULL, {{0}}},
+	DISK_ROWS(0),
+	DISK_ROWS(1),
+	DISK_ROWS(2),
+	DISK_ROWS(3),
 	{&debug_exit_class, AT(debug_exit), WITH_TESTDEV, NO_IRQ, init_debug_exit, {{PORT, 0xf4, 4, &debug_exit_ops}}},
 };
 /* clang-format on */
@@ -145,6 +199,12 @@ static bool present(const struct pc *pc, const struct chip *c)
 	case OWN_IRQCHIP: return !pc->cfg.irqchip_set;
 	case WITH_CHANNEL: return pc->cfg.channel_name;
 	case WITH_TESTDEV: return pc->cfg.testdev;
+	case WITH_ENTROPY: return pc->cfg.entropy.fill;
+	case WITH_NET: return pc->cfg.net.send;
+	case WITH_DISK0:
+	case WITH_DISK1:
+	case WITH_DISK2:
+	case WITH_DISK3: return (unsigned)(c->when - WITH_DISK0) < pc->cfg.ndisks;
 	case ALWAYS: break;
 	}
 	return true;
@@ -199,6 +259,12 @@ int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct er
 			return rc;
 	}
 	return 0;
+}
+
+void pc_destroy(struct pc *pc)
+{
+	for (unsigned i = 0; i < pc->cfg.ndisks; i++)
+		virtio_blk_destroy(&pc->blk[i]);
 }
 
 void pc_firmware(struct pc *pc)

@@ -19,10 +19,19 @@
 #include "dev/pm.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
+#include "dev/virtio_blk.h"
 #include "dev/virtio_console.h"
+#include "dev/virtio_net.h"
+#include "dev/virtio_rng.h"
 
 /* The IOAPIC input that ISA IRQ 0 arrives at, whoever brings the IOAPIC. */
 #define PC_IRQ0_GSI 2u
+#define PC_DISKS    4u
+
+struct pc_disk {
+	struct block_disk disk;
+	unsigned queues;
+};
 
 struct pc_config {
 	unsigned vcpus;
@@ -34,6 +43,11 @@ struct pc_config {
 	struct char_sink serial;
 	const char *channel_name; /* NULL: no console device */
 	struct char_sink channel;
+	struct entropy entropy; /* fill NULL: no such device */
+	unsigned ndisks;
+	struct pc_disk disk[PC_DISKS];
+	struct net_sink net; /* send NULL: no network device */
+	u8 mac[NET_MAC];
 	bool testdev;
 };
 
@@ -52,6 +66,9 @@ struct pc {
 	struct pci_bus pci;
 	struct pci_device bridge;
 	struct virtio_console console;
+	struct virtio_rng rng;
+	struct virtio_net net;
+	struct virtio_blk blk[PC_DISKS];
 };
 
 /* Puts all chips on vm's buses; vm->apic_ops, vm->apic[] and vm->msi are set when the interrupt controllers are the
@@ -59,5 +76,7 @@ struct pc {
 int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct err *e);
 /* What firmware does before an operating system starts: gives PCI functions their addresses. */
 void pc_firmware(struct pc *pc);
+/* What chips hold of the host's memory; no request is in flight any more. */
+void pc_destroy(struct pc *pc);
 
 #endif
