@@ -31,6 +31,7 @@ enum run_opt {
 	RUN_KERNEL,
 	RUN_MODULES,
 	RUN_INITRD,
+	RUN_MODULE,
 	RUN_APPEND,
 	RUN_TIMEOUT,
 	RUN_TESTDEV,
@@ -42,6 +43,7 @@ enum run_opt {
 	RUN_DISK,
 	RUN_NET,
 	RUN_BIOS,
+	RUN_DEBUGCON,
 	RUN_GDB,
 	RUN_HELP
 };
@@ -51,12 +53,13 @@ static const struct opt run_opts[] = {
 	[RUN_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "the guest's processor (EPYC on soft, the host's on kvm)"},
 	[RUN_SMP] = {"smp", "-smp", "N", "processors (1)"},
 	[RUN_MEMORY] = {"memory", "-m", "SIZE", "memory, such as 512M (512M)"},
-	[RUN_KERNEL] = {"kernel", "-kernel", "FILE", "the kernel, a bzImage (a distribution's, see the manual)"},
+	[RUN_KERNEL] = {"kernel", "-kernel", "FILE", "the kernel: bzImage, ELF, PVH or multiboot (a distribution's)"},
 	[RUN_MODULES] = {"modules", NULL, "DIR", "that kernel's modules, for the root without --initrd"},
 	[RUN_INITRD] = {"initrd", "-initrd", "FILE", "the initial root (nestbox's own: a busybox shell)"},
+	[RUN_MODULE] = {"module", NULL, "FILE[ WORDS]", "multiboot, PVH: a module with its words; up to 8"},
 	[RUN_APPEND] = {"append", "-append", "TEXT", "the kernel's command line (console=ttyS0 …)"},
 	[RUN_TIMEOUT] = {"timeout", NULL, "TIME", "stop after so many seconds, or 5m, 1h (none)"},
-	[RUN_TESTDEV] = {"testdev", NULL, NULL, "a byte written to port 0xf4 ends the run; 0 is success"},
+	[RUN_TESTDEV] = {"testdev", NULL, NULL, "test ports: writing V to 0xf4 ends the run with exit code 2V + 1"},
 	[RUN_STAT] = {"stat", NULL, NULL, "processor counters at the end"},
 	[RUN_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
@@ -64,7 +67,8 @@ static const struct opt run_opts[] = {
 	[RUN_SERIAL] = {"serial", "-serial", "stdio", NULL},
 	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also queues=N, discard=on"},
 	[RUN_NET] = {"net", NULL, "user[,...]", "a network of the guest's own; hostfwd=tcp::2222-:22 lets ssh in"},
-	[RUN_BIOS] = {"bios", "-bios", "FILE", NULL},
+	[RUN_BIOS] = {"bios", "-bios", "FILE", "firmware at the reset vector, such as SeaBIOS or OVMF"},
+	[RUN_DEBUGCON] = {"debugcon", NULL, "FILE", "what is written to ports 0xe9 and 0x402 (firmware, test ports)"},
 	[RUN_GDB] = {"gdb", NULL, "ADDRESS", NULL},
 	[RUN_HELP] = {"help", "-h", NULL, "this text"},
 };
@@ -75,7 +79,14 @@ struct run {
 	bool testdev, stat;
 	struct accel accel;
 	struct kernel_image kernel;
-	struct file_bytes initrd;
+	struct file_bytes initrd, bios;
+	const char *bios_file, *debugcon_file;
+	unsigned modules_given;
+	const char *module_spec[MACHINE_MODULES];
+	struct file_bytes module[MACHINE_MODULES];
+	FILE *debugcon;
+	bool foreign; /* the kernel is not Linux */
+	bool whole;   /* the guest is all there: it needs no root of ours */
 	struct disk_options disk[PC_DISKS];
 	unsigned ndisks;
 	struct net_options net;
@@ -137,6 +148,11 @@ static int take_option(struct run *r, int which, const char *v)
 	case RUN_KERNEL: r->kernel_file = v; return -1;
 	case RUN_MODULES: r->modules = v; return -1;
 	case RUN_INITRD: r->initrd_file = v; return -1;
+	case RUN_MODULE:
+		if (r->modules_given == MACHINE_MODULES)
+			return usage("--module: 8 are the most");
+		r->module_spec[r->modules_given++] = v;
+		return -1;
 	case RUN_APPEND: r->append = v; return -1;
 	case RUN_TIMEOUT: return opt_duration(v, &r->timeout_ms) ? -1 : usage("--timeout wants seconds, or 5m, 1h");
 	case RUN_TESTDEV: r->testdev = true; return -1;
@@ -150,8 +166,9 @@ static int take_option(struct run *r, int which, const char *v)
 		return usage("--serial: only stdio is there yet");
 	case RUN_DISK: return take_disk(r, v);
 	case RUN_NET: return take_net(r, v);
-	case RUN_BIOS:
 	case RUN_GDB: return not_yet(run_opts[which].name);
+	case RUN_BIOS: r->bios_file = v; return -1;
+	case RUN_DEBUGCON: r->debugcon_file = v; return -1;
 	case RUN_HELP: return run_help();
 	}
 	return -1;
@@ -185,6 +202,88 @@ static int fail(const struct err *e, enum exit_code code)
 	return (int)code;
 }
 
+static int read_file(const char *path, struct file_bytes *out)
+{
+	struct err e = {0};
+	int rc = file_read(path, out, &e);
+
+	return rc ? fail(&e, rc == -ENOENT ? EXIT_USAGE : EXIT_HOST) : -1;
+}
+
+/* "FILE" or "FILE words of its command line". */
+static int read_module(struct run *r, unsigned n)
+{
+	const char *space = strchr(r->module_spec[n], ' ');
+	char path[512];
+
+	snprintf(path, sizeof(path), "%.*s", space ? (int)(space - r->module_spec[n]) : 500, r->module_spec[n]);
+	return read_file(path, &r->module[n]);
+}
+
+/* A kernel that is not Linux, or has its root given, is started as it is. */
+static int read_kernel(struct run *r)
+{
+	struct file_bytes f = {0};
+	struct machine_blob blob;
+	int code = read_file(r->kernel_file, &f);
+
+	if (code >= 0)
+		return code;
+	blob = (struct machine_blob){f.data, f.size};
+	r->foreign = machine_kernel_is_foreign(&blob);
+	r->whole = r->initrd_file || r->foreign;
+	if (r->whole) {
+		r->kernel.data = f.data;
+		r->kernel.size = f.size;
+		snprintf(r->kernel.path, sizeof(r->kernel.path), "%s", r->kernel_file);
+	} else {
+		free(f.data);
+	}
+	return -1;
+}
+
+static int find_kernel(struct run *r)
+{
+	struct err e = {0};
+	int rc, code = -1;
+
+	if (r->bios_file && !r->kernel_file) {
+		r->whole = true;
+		return read_file(r->bios_file, &r->bios);
+	}
+	if (r->bios_file)
+		return usage("--bios starts what is on a disk: leave out --kernel");
+	if (r->kernel_file)
+		code = read_kernel(r);
+	if (code >= 0 || r->whole)
+		return code;
+	rc = kernel_find(r->kernel_file, r->modules, &r->kernel, &e);
+	return rc ? fail(&e, rc == -ENOENT && (r->kernel_file || r->modules) ? EXIT_USAGE : EXIT_HOST) : -1;
+}
+
+static int read_files(struct run *r)
+{
+	int code = find_kernel(r);
+
+	if (code < 0 && r->initrd_file)
+		code = read_file(r->initrd_file, &r->initrd);
+	for (unsigned i = 0; i < r->modules_given && code < 0; i++)
+		code = read_module(r, i);
+	if (code < 0 && r->debugcon_file && !(r->debugcon = fopen(r->debugcon_file, "w"))) {
+		fprintf(stderr, "nestbox run: %s cannot be written: %s\n", r->debugcon_file, strerror(errno));
+		code = EXIT_HOST;
+	}
+	return code;
+}
+
+static void debugcon_write(void *ctx, const u8 *buf, size_t n)
+{
+	struct run *r = ctx;
+
+	if (r->debugcon)
+		fwrite(buf, 1, n, r->debugcon);
+}
+
 static int prepare(struct run *r)
 {
 	struct err e = {0};
@@ -198,15 +297,7 @@ static int prepare(struct run *r)
 	rc = accel_choose(r->accel_word, r->cpu, false, &r->accel, &e);
 	if (rc)
 		return fail(&e, rc == -EINVAL ? EXIT_USAGE : EXIT_HOST);
-	rc = kernel_find(r->kernel_file, r->modules, &r->kernel, &e);
-	if (rc)
-		return fail(&e, rc == -ENOENT && (r->kernel_file || r->modules) ? EXIT_USAGE : EXIT_HOST);
-	if (r->initrd_file) {
-		rc = file_read(r->initrd_file, &r->initrd, &e);
-		if (rc)
-			return fail(&e, rc == -ENOENT ? EXIT_USAGE : EXIT_HOST);
-	}
-	return -1;
+	return read_files(r);
 }
 
 static const char *find_busybox(void)
@@ -228,7 +319,13 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.memory = r->memory,
 		.kernel = {r->kernel.data, r->kernel.size},
 		.initrd = {r->initrd.data, r->initrd.size},
-		.cmdline = r->append ? r->append : "console=ttyS0",
+		.cmdline = r->append	? r->append
+			   : r->foreign ? ""
+					: "console=ttyS0",
+		.kernel_name = r->kernel.path[0] ? r->kernel.path : NULL,
+		.bios = {r->bios.data, r->bios.size},
+		.modules = r->modules_given,
+		.debug = {debugcon_write, r},
 		.serial = {terminal_write, NULL},
 		.timeout_ms = r->timeout_ms,
 		.testdev = r->testdev,
@@ -256,7 +353,12 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.log = r->log,
 	};
 
-	if (r->initrd_file)
+	for (unsigned i = 0; i < r->modules_given; i++) {
+		const char *words = strchr(r->module_spec[i], ' ');
+
+		cfg.module[i] = (struct machine_module){{r->module[i].data, r->module[i].size}, words ? words + 1 : ""};
+	}
+	if (r->whole || r->initrd_file)
 		return machine_new(&cfg, m, e);
 	if (!shell.busybox)
 		return err_set(e, ENOENT, "no busybox on this host for a shell in the guest: give --initrd FILE");
@@ -268,10 +370,7 @@ static int conclude(enum vm_stop stop, int code, const struct err *e)
 	switch (stop) {
 	case VM_POWEROFF: return EXIT_DONE;
 	case VM_USER: return EXIT_DONE;
-	case VM_DEBUG_EXIT:
-		if (code)
-			fprintf(stderr, "nestbox run: the guest wrote %d to the exit port\n", code);
-		return code ? EXIT_GUEST : EXIT_DONE;
+	case VM_DEBUG_EXIT: return (code << 1 | 1) & 0xff;
 	case VM_TIMEOUT: fprintf(stderr, "nestbox run: the guest ran out of time\n"); return EXIT_TIMEOUT;
 	default:
 		fprintf(stderr, "nestbox run: the guest failed: %s\n", e->code ? e->text : level_stop_text(stop));
@@ -325,6 +424,11 @@ int cmd_run(int argc, char **argv)
 	}
 	kernel_free(&r.kernel);
 	free(r.initrd.data);
+	free(r.bios.data);
+	for (unsigned i = 0; i < r.modules_given; i++)
+		free(r.module[i].data);
+	if (r.debugcon)
+		fclose(r.debugcon);
 	log_free(r.log);
 	return sig ? 128 + sig : code;
 }

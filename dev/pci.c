@@ -12,6 +12,8 @@
 #include <linux/pci_regs.h>
 #include <string.h>
 
+#define HEADER_MULTI 0x80u
+
 static u64 get(const u8 *p, unsigned size)
 {
 	u64 v = 0;
@@ -166,6 +168,30 @@ void pci_attach(struct pci_bus *bus, struct pci_device *d, unsigned slot)
 	d->slot = slot;
 	memcpy(d->initial, d->s.config, sizeof(d->initial));
 	bus->slot[slot] = d;
+}
+
+void pci_attach_function(struct pci_bus *bus, struct pci_device *d, unsigned slot, unsigned function)
+{
+	struct pci_device *first = bus->slot[slot];
+
+	assert(first && function && function < 8 && bus->nmore < PCI_MORE && !pci_find(bus, slot, function));
+	first->s.config[PCI_HEADER_TYPE] |= HEADER_MULTI;
+	memcpy(first->initial, first->s.config, sizeof(first->initial));
+	d->bus = bus;
+	d->slot = slot;
+	d->function = function;
+	memcpy(d->initial, d->s.config, sizeof(d->initial));
+	bus->more[bus->nmore++] = d;
+}
+
+struct pci_device *pci_find(const struct pci_bus *bus, unsigned slot, unsigned function)
+{
+	if (!function)
+		return bus->slot[slot];
+	for (unsigned i = 0; i < bus->nmore; i++)
+		if (bus->more[i]->slot == slot && bus->more[i]->function == function)
+			return bus->more[i];
+	return NULL;
 }
 
 void pci_device_reset(struct pci_device *d)

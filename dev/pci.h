@@ -12,7 +12,8 @@
  * Invariants: `state.config` is what a guest reads; a BAR is on its bus exactly when the command register decodes that
  * space, its address is not 0 and nobody else is there. Everything is under vm->lock.
  *
- * LIMIT: one function a slot, conventional (256 bytes of) configuration space, no option ROMs.
+ * LIMIT: functions other than 0 have no BARs and no INTx; conventional (256 bytes of) configuration space, no option
+ * ROMs.
  */
 #ifndef DEV_PCI_H
 #define DEV_PCI_H
@@ -21,6 +22,7 @@
 #include "core/vm.h"
 
 #define PCI_SLOTS     32u
+#define PCI_MORE      4u /* functions other than 0, on the whole bus */
 #define PCI_BARS      6u
 #define PCI_VECTORS   32u
 #define PCI_ECAM_SIZE 0x100000u /* bus 0 */
@@ -65,7 +67,7 @@ struct pci_device {
 	struct pci_state s;
 	const char *name; /* a literal */
 	struct pci_bus *bus;
-	unsigned slot;
+	unsigned slot, function;
 	void *dev; /* what the BARs' ops and the hooks take */
 	u8 wmask[256];
 	u8 initial[256];
@@ -87,7 +89,9 @@ struct pci_bus_state {
 struct pci_bus {
 	struct pci_bus_state s;
 	struct vm *vm;
-	struct pci_device *slot[PCI_SLOTS];
+	struct pci_device *slot[PCI_SLOTS]; /* functions 0 */
+	unsigned nmore;
+	struct pci_device *more[PCI_MORE];
 	struct irq_line intx[PCI_INTX];
 	u32 intx_high[PCI_INTX]; /* bit n: slot n asserts that wire */
 	/* Port 0xcf9 lies inside the dword at 0xcf8 but is a register of its own. May be NULL. */
@@ -111,6 +115,10 @@ u8 pci_capability_add(struct pci_device *d, u8 id, unsigned size);
  * pci_msix_write. */
 void pci_msix_init(struct pci_device *d, unsigned vectors, unsigned bar, u32 table, u32 pending);
 void pci_attach(struct pci_bus *bus, struct pci_device *d, unsigned slot);
+/* A function 1 to 7 of a slot whose function 0 is there. */
+void pci_attach_function(struct pci_bus *bus, struct pci_device *d, unsigned slot, unsigned function);
+/* NULL: nobody answers. */
+struct pci_device *pci_find(const struct pci_bus *bus, unsigned slot, unsigned function);
 /* What firmware does: gives a BAR its address. */
 void pci_bar_assign(struct pci_device *d, unsigned index, u64 base);
 void pci_command_set(struct pci_device *d, u16 bits);

@@ -2,7 +2,7 @@
  * The host bridge: configuration mechanism #1 at ports 0xcf8-0xcff, ECAM, and the bridge's own function in slot 0
  * (pci.h).
  *
- * Only bus 0 exists; a slot that is empty, a function other than 0 and an offset beyond 255 read as all ones without
+ * Only bus 0 exists; a slot or function that is empty and an offset beyond 255 read as all ones without
  * further ado.
  */
 #include "dev/pci.h"
@@ -23,9 +23,9 @@ static struct pci_device *by_address(struct pci_bus *bus)
 {
 	u32 a = bus->s.address;
 
-	if (!(a & ADDRESS_ENABLE) || (a >> 16 & 0xff) || (a >> 8 & 7))
+	if (!(a & ADDRESS_ENABLE) || (a >> 16 & 0xff))
 		return NULL;
-	return bus->slot[a >> 11 & 31];
+	return pci_find(bus, a >> 11 & 31, a >> 8 & 7);
 }
 
 static u64 port_read(void *dev, u64 offset, unsigned size)
@@ -61,7 +61,7 @@ const struct bus_ops pci_port_ops = {port_read, port_write};
 
 static struct pci_device *by_ecam(struct pci_bus *bus, u64 offset)
 {
-	return offset >> 12 & 7 ? NULL : bus->slot[offset >> 15 & 31];
+	return pci_find(bus, offset >> 15 & 31, offset >> 12 & 7);
 }
 
 static u64 ecam_read(void *dev, u64 offset, unsigned size)

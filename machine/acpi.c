@@ -18,8 +18,10 @@
 #define CMOS_CENTURY 0x32u
 
 struct writer {
-	u8 *base; /* host address of MAP_ACPI */
+	u8 *base;
+	u64 origin; /* the guest's address of base[0] */
 	u32 at;
+	struct acpi_links *links;
 };
 
 static void put(struct writer *w, unsigned size, u64 value)
@@ -37,12 +39,20 @@ static void put_text(struct writer *w, const char *text, unsigned size)
 	w->at += size;
 }
 
-static u64 address(u32 at) { return MAP_ACPI + at; }
+/* A pointer to the table that starts at `to`. */
+static void put_address(struct writer *w, unsigned size, u32 to)
+{
+	assert(w->links->pointers < ACPI_POINTERS);
+	w->links->pointer[w->links->pointers++] = (struct acpi_pointer){w->at, size};
+	put(w, size, w->origin + to);
+}
 
 static void set_checksum(struct writer *w, u32 start, u32 size, u32 where)
 {
 	u8 sum = 0;
 
+	assert(w->links->sums < ACPI_SUMS);
+	w->links->sum[w->links->sums++] = (struct acpi_sum){where, start, size};
 	w->base[where] = 0;
 	for (u32 i = 0; i < size; i++)
 		sum += w->base[start + i];
@@ -123,8 +133,8 @@ static u32 build_fadt(struct writer *w, u32 facs, u32 dsdt)
 {
 	u32 start = table_begin(w, "FACP", 6);
 
-	put(w, 4, address(facs));
-	put(w, 4, address(dsdt));
+	put_address(w, 4, facs);
+	put_address(w, 4, dsdt);
 	put(w, 1, 0);
 	put(w, 1, 0); /* Preferred_PM_Profile: unspecified */
 	put(w, 2, SCI);
@@ -160,7 +170,7 @@ static u32 build_fadt(struct writer *w, u32 facs, u32 dsdt)
 	put(w, 2, 0);
 	put(w, 1, 4); /* minor version */
 	put(w, 8, 0); /* X_FIRMWARE_CTRL: the 32-bit one holds it */
-	put(w, 8, address(dsdt));
+	put_address(w, 8, dsdt);
 	put_gas(w, 32, 2, PM_BASE + PM_EVT);
 	put_gas_none(w);
 	put_gas(w, 16, 2, PM_BASE + PM_CNT);
@@ -255,18 +265,19 @@ static u32 build_xsdt(struct writer *w, const u32 *tables, unsigned n)
 	u32 start = table_begin(w, "XSDT", 1);
 
 	for (unsigned i = 0; i < n; i++)
-		put(w, 8, address(tables[i]));
+		put_address(w, 8, tables[i]);
 	table_end(w, start);
 	return start;
 }
 
-u64 acpi_build(struct ram *ram, const struct acpi_config *cfg)
+u32 acpi_write(u8 *base, u64 origin, const struct acpi_config *cfg, struct acpi_links *links)
 {
-	struct writer w = {.base = ram_host(ram, MAP_ACPI, MAP_ACPI_SIZE)};
+	struct writer w = {.base = base, .origin = origin, .links = links};
 	u32 tables[3], facs, dsdt, xsdt, end;
 
 	memset(w.base, 0, MAP_ACPI_SIZE);
-	w.at = 64; /* the RSDP goes first, where the scan of 0xe0000-0xfffff finds it at once */
+	*links = (struct acpi_links){0};
+	w.at = ACPI_TABLES; /* the RSDP goes first, where the scan of 0xe0000-0xfffff finds it at once */
 	facs = build_facs(&w);
 	dsdt = build_dsdt(&w);
 	tables[0] = build_fadt(&w, facs, dsdt);
@@ -282,10 +293,17 @@ u64 acpi_build(struct ram *ram, const struct acpi_config *cfg)
 	put(&w, 1, 2);
 	put(&w, 4, 0); /* no RSDT: revision 2 readers take the XSDT */
 	put(&w, 4, 36);
-	put(&w, 8, address(xsdt));
+	put_address(&w, 8, xsdt);
 	put(&w, 4, 0);
 	set_checksum(&w, 0, 20, 8);
 	set_checksum(&w, 0, 36, 32);
-	w.at = end;
+	return end;
+}
+
+u64 acpi_build(struct ram *ram, const struct acpi_config *cfg)
+{
+	struct acpi_links links;
+
+	acpi_write(ram_host(ram, MAP_ACPI, MAP_ACPI_SIZE), MAP_ACPI, cfg, &links);
 	return MAP_ACPI;
 }

@@ -67,7 +67,8 @@ int bzimage_parse(const struct machine_blob *file, struct bzimage *out, struct e
 		return parse_error(e, "it has no 64-bit entry point");
 	setup = (h.setup_sects ? h.setup_sects + 1ull : 5ull) * SECTOR;
 	code = h.syssize * 16ull;
-	if (setup + code > file->size)
+	/* syssize counts paragraphs: the last may be cut short. */
+	if (setup + code > ALIGN_UP(file->size, 16))
 		return err_set(e, EINVAL,
 			       "the kernel image is truncated: its header promises %" PRIu64 " bytes, the file has %zu",
 			       setup + code, file->size);
@@ -80,7 +81,7 @@ int bzimage_parse(const struct machine_blob *file, struct bzimage *out, struct e
 	if (out->header_end < 0x268 || out->header_end > HEADER_OFFSET + sizeof(h) + 64 || out->header_end > file->size)
 		return parse_error(e, "its boot header has a wrong length");
 	out->code = data + setup;
-	out->code_size = code;
+	out->code_size = MIN(code, file->size - setup);
 	out->pref_address = h.pref_address;
 	out->init_size = MAX((u64)h.init_size, code);
 	out->alignment = h.kernel_alignment;
@@ -144,7 +145,7 @@ static int place_kernel(struct ram *ram, const struct boot_args *args, u64 *wher
 
 static int place_initrd(struct ram *ram, const struct boot_args *args, u64 kernel_end, u64 *where, struct err *e)
 {
-	u64 top = MIN(args->image->initrd_max + 1, map_low(args->memory));
+	u64 top = MIN(args->image ? args->image->initrd_max + 1 : MAP_LOW_LIMIT, map_low(args->memory));
 	u64 size = args->initrd.size, at;
 	u8 *host;
 
@@ -167,10 +168,17 @@ static void build_zero_page(struct ram *ram, const struct boot_args *args, u64 k
 	const struct bzimage *k = args->image;
 	struct boot_params *p = low(ram, ZERO_PAGE, sizeof(*p));
 	struct map_entry map[MAP_ENTRIES];
-	u32 header = MIN(k->header_end - HEADER_OFFSET, (u32)sizeof(p->hdr));
 
 	memset(p, 0, sizeof(*p));
-	memcpy(&p->hdr, k->header + HEADER_OFFSET, header);
+	if (k) {
+		memcpy(&p->hdr, k->header + HEADER_OFFSET, MIN(k->header_end - HEADER_OFFSET, (u32)sizeof(p->hdr)));
+	} else {
+		p->hdr.boot_flag = 0xaa55;
+		p->hdr.header = 0x53726448;
+		p->hdr.version = MIN_VERSION;
+		p->hdr.loadflags = LOADED_HIGH;
+		p->hdr.kernel_alignment = 0x1000000;
+	}
 	p->hdr.type_of_loader = LOADER_OTHER;
 	p->hdr.ext_loader_type = 0;
 	p->hdr.ext_loader_ver = 0;
@@ -187,33 +195,62 @@ static void build_zero_page(struct ram *ram, const struct boot_args *args, u64 k
 		p->e820_table[i] = (struct boot_e820_entry){map[i].base, map[i].size, map[i].type};
 }
 
-int bzimage_load(struct ram *ram, const struct boot_args *args, struct boot_entry *entry, struct err *e)
+static int check_room(struct ram *ram, const struct boot_args *args, struct err *e)
 {
+	u32 max = args->image ? args->image->cmdline_max : CMDLINE_ROOM - 1;
 	size_t len = strlen(args->cmdline);
-	u64 kernel = 0, initrd = 0;
-	int rc;
 
 	if (args->memory < MAP_MIN_RAM || !low(ram, 0, MAP_MIN_RAM))
 		return err_set(e, ENOSPC, "the machine has less than %u MiB of memory", MAP_MIN_RAM >> 20);
-	if (len > args->image->cmdline_max || len >= CMDLINE_ROOM)
-		return err_set(e, EINVAL, "the kernel command line is %zu bytes long; this kernel takes %u", len,
-			       args->image->cmdline_max);
-	rc = place_kernel(ram, args, &kernel, e);
-	if (!rc)
-		rc = place_initrd(ram, args, kernel + args->image->init_size, &initrd, e);
-	if (rc)
-		return rc;
+	if (len > max || len >= CMDLINE_ROOM)
+		return err_set(e, EINVAL, "the kernel command line is %zu bytes long; this kernel takes %u", len, max);
+	return 0;
+}
+
+static void build_low(struct ram *ram, const struct boot_args *args, u64 kernel, u64 initrd, struct boot_entry *entry)
+{
+	size_t len = strlen(args->cmdline);
+
 	memcpy(low(ram, CMDLINE, len + 1), args->cmdline, len + 1);
 	build_page_tables(ram);
 	build_gdt(ram);
 	build_zero_page(ram, args, kernel, initrd);
 	*entry = (struct boot_entry){
-		.rip = kernel + ENTRY_64,
 		.zero_page = ZERO_PAGE,
 		.page_table = PAGE_TABLES,
 		.gdt = GDT,
 		.stack = STACK_TOP,
 	};
+}
+
+int bzimage_load(struct ram *ram, const struct boot_args *args, struct boot_entry *entry, struct err *e)
+{
+	u64 kernel = 0, initrd = 0;
+	int rc = check_room(ram, args, e);
+
+	if (!rc)
+		rc = place_kernel(ram, args, &kernel, e);
+	if (!rc)
+		rc = place_initrd(ram, args, kernel + args->image->init_size, &initrd, e);
+	if (rc)
+		return rc;
+	build_low(ram, args, kernel, initrd, entry);
+	entry->rip = kernel + ENTRY_64;
+	return 0;
+}
+
+int bzimage_load_plain(struct ram *ram, const struct boot_args *args, u64 rip, u64 end, struct boot_entry *entry,
+		       struct err *e)
+{
+	u64 initrd = 0;
+	int rc = check_room(ram, args, e);
+
+	if (!rc)
+		rc = place_initrd(ram, args, end, &initrd, e);
+	if (rc)
+		return rc;
+	build_low(ram, args, rip, initrd, entry);
+	entry->rip = rip;
 	return 0;
 }
 

@@ -30,7 +30,7 @@ struct bzimage {
 int bzimage_parse(const struct machine_blob *file, struct bzimage *out, struct err *e);
 
 struct boot_args {
-	const struct bzimage *image;
+	const struct bzimage *image; /* NULL: bzimage_load_plain */
 	struct machine_blob initrd;
 	const char *cmdline;
 	u64 rsdp;   /* physical address of the ACPI root pointer */
@@ -43,6 +43,9 @@ struct boot_entry {
 
 /* -EINVAL, -ENOSPC: does not fit into RAM, the command line is too long. */
 int bzimage_load(struct ram *ram, const struct boot_args *args, struct boot_entry *entry, struct err *e);
+/* The same for a kernel without a header that is in RAM already, up to `end`, with its 64-bit entry at rip. */
+int bzimage_load_plain(struct ram *ram, const struct boot_args *args, u64 rip, u64 end, struct boot_entry *entry,
+		       struct err *e);
 /* Turns a processor that was just reset into one that stands at the entry. */
 void bzimage_state(struct x86_state *st, const struct boot_entry *entry);
 

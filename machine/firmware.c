@@ -1,9 +1,15 @@
-/* The firmware's part of the processor's state (firmware.h). */
+/* Firmware's image, and its part of the processor's state (firmware.h). */
 #include "machine/firmware.h"
 
 #include <cpuid.h>
+#include <errno.h>
+#include <string.h>
 
 #include "machine/map.h"
+
+#define IMAGE_MIN 0x10000u
+#define IMAGE_MAX 0x1000000u
+#define SHADOW	  0x20000u
 
 #define MTRR_UC		  0u
 #define MTRR_WB		  6u
@@ -23,6 +29,23 @@ void firmware_set_mtrrs(struct x86_state *st, unsigned phys_bits)
 	st->msr.mtrr_base[0] = MAP_LOW_LIMIT | MTRR_UC;
 	st->msr.mtrr_mask[0] = (MASK(phys_bits) & ~(MAP_4G - MAP_LOW_LIMIT - 1)) | MTRR_VALID;
 	st->msr.mtrr_def = MTRR_WB | MTRR_FIXED_ENABLE | MTRR_ENABLE;
+}
+
+int firmware_load(struct ram *ram, const struct machine_blob *image, struct err *e)
+{
+	u64 low = MIN(image->size, (size_t)SHADOW);
+	int rc;
+
+	if (image->size < IMAGE_MIN || image->size > IMAGE_MAX || image->size % RAM_PAGE)
+		return err_set(e, EINVAL,
+			       "the firmware image is %zu bytes long: it must be whole pages, 64 KiB to 16 MiB",
+			       image->size);
+	rc = ram_add(ram, MAP_4G - image->size, image->size, true, e);
+	if (rc)
+		return rc;
+	memcpy(ram_host(ram, MAP_4G - image->size, image->size), image->data, image->size);
+	memcpy(ram_host(ram, MAP_HIGH - low, low), (const u8 *)image->data + (image->size - low), low);
+	return 0;
 }
 
 unsigned firmware_host_phys_bits(void)

@@ -20,9 +20,10 @@
 #include "kvm/kvm.h"
 #include "machine/acpi.h"
 #include "machine/backend.h"
-#include "machine/bzimage.h"
+#include "machine/boot.h"
 #include "machine/dump.h"
 #include "machine/firmware.h"
+#include "machine/fw_files.h"
 #include "machine/input.h"
 #include "machine/map.h"
 #include "machine/pc.h"
@@ -62,6 +63,10 @@ static int check_config(const struct machine_config *cfg, struct err *e)
 	if (cfg->memory % RAM_PAGE || cfg->memory < MAP_MIN_RAM)
 		return err_set(e, EINVAL, "%" PRIu64 " bytes of memory: it must be whole pages, 2 MiB or more",
 			       cfg->memory);
+	if (cfg->bios.size && cfg->kernel.size)
+		return err_set(e, EINVAL, "firmware starts what is on a disk: a kernel cannot be given with it");
+	if (cfg->bios.size && cfg->channel_name)
+		return err_set(e, EINVAL, "firmware's board has no place for the channel device");
 	return 0;
 }
 
@@ -96,6 +101,18 @@ static u64 guest_tsc(void *ctx, unsigned index)
 	return soft_vcpu_tsc(m->vm.vcpu[index]);
 }
 
+static struct acpi_config acpi_of(const struct machine_config *cfg)
+{
+	return (struct acpi_config){.vcpus = cfg->vcpus, .irq0_gsi = PC_IRQ0_GSI};
+}
+
+static int add_fw_files(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	const struct acpi_config acpi = acpi_of(cfg);
+
+	return fw_files_add(&m->pc.fw_cfg, cfg, &acpi, e);
+}
+
 static int make_board(struct machine *m, const struct machine_config *cfg, struct err *e)
 {
 	struct pc_config pc = {
@@ -110,7 +127,9 @@ static int make_board(struct machine *m, const struct machine_config *cfg, struc
 		.serial = cfg->serial,
 		.channel_name = cfg->channel_name,
 		.channel = cfg->channel,
+		.debug = cfg->debug,
 		.testdev = cfg->testdev,
+		.firmware = cfg->bios.size,
 	};
 	int rc;
 
@@ -121,6 +140,8 @@ static int make_board(struct machine *m, const struct machine_config *cfg, struc
 	rc = backend_open(&m->backend, cfg, &m->vm, &pc, e);
 	if (!rc)
 		rc = pc_init(&m->pc, &m->vm, &pc, e);
+	if (!rc && (cfg->testdev || cfg->bios.size))
+		rc = add_fw_files(m, cfg, e);
 	if (rc)
 		return rc;
 	backend_connect(&m->backend, &m->pc);
@@ -138,13 +159,13 @@ static int make_vcpus(struct machine *m, const struct machine_config *cfg, struc
 {
 	const struct soft_options soft = {.drop_every = cfg->drop_every};
 
+	m->vm.nvcpus = cfg->vcpus; /* what CPUID tells each of them */
 	for (unsigned i = 0; i < cfg->vcpus; i++) {
 		int rc = m->kvm ? kvm_vcpu_new(m->kvm, i, own_model(cfg) ? &m->model : NULL, &m->vm.vcpu[i], e)
 				: soft_vcpu_new(&m->vm, i, &m->model, &soft, &m->vm.vcpu[i], e);
 
 		if (rc)
 			return rc;
-		m->vm.nvcpus = i + 1;
 	}
 	return 0;
 }
@@ -168,31 +189,19 @@ static int set_up_vcpus(struct machine *m, struct err *e)
 
 static int load_kernel(struct machine *m, const struct machine_config *cfg, struct err *e)
 {
-	const struct acpi_config acpi = {.vcpus = cfg->vcpus, .irq0_gsi = PC_IRQ0_GSI};
+	const struct acpi_config acpi = acpi_of(cfg);
+	struct boot_image image = {.cfg = cfg, .ram = &m->vm.ram};
 	struct vcpu *boot = m->vm.vcpu[0];
-	struct boot_entry entry;
-	struct bzimage image;
-	struct x86_state *st;
-	int rc = bzimage_parse(&cfg->kernel, &image, e);
-	struct boot_args args = {
-		.image = &image,
-		.initrd = cfg->initrd,
-		.cmdline = cfg->cmdline ? cfg->cmdline : "",
-		.memory = cfg->memory,
-	};
+	struct x86_state *st = malloc(sizeof(*st));
+	int rc;
 
-	if (rc)
-		return rc;
-	args.rsdp = acpi_build(&m->vm.ram, &acpi);
-	rc = bzimage_load(&m->vm.ram, &args, &entry, e);
-	if (rc)
-		return rc;
-	st = malloc(sizeof(*st));
 	if (!st)
 		return err_set(e, ENOMEM, "no memory for a processor's state");
+	image.rsdp = acpi_build(&m->vm.ram, &acpi);
 	boot->ops->get_state(boot, st);
-	bzimage_state(st, &entry);
-	rc = boot->ops->set_state(boot, st, e);
+	rc = boot_load(&image, st, e);
+	if (!rc)
+		rc = boot->ops->set_state(boot, st, e);
 	free(st);
 	return rc;
 }
@@ -221,12 +230,16 @@ static int build(struct machine *m, const struct machine_config *cfg, struct err
 	rc = choose_model(m, cfg, e);
 	if (!rc)
 		rc = add_ram(m, cfg, e);
+	if (!rc && cfg->bios.size)
+		rc = firmware_load(&m->vm.ram, &cfg->bios, e);
 	if (!rc && cfg->accel == ACCEL_KVM)
 		rc = kvm_vm_new(&m->vm, &m->kvm, e);
 	if (!rc)
 		rc = make_board(m, cfg, e);
 	if (!rc)
 		rc = make_vcpus(m, cfg, e);
+	if (!rc && cfg->bios.size)
+		return 0; /* the processors stand at the reset vector */
 	if (!rc)
 		rc = set_up_vcpus(m, e);
 	if (!rc)
@@ -265,7 +278,8 @@ void machine_free(struct machine *m)
 	if (m->vm_made) {
 		/* vCPUs first, then KVM's VM, then the RAM that it maps. */
 		for (unsigned i = 0; i < m->vm.nvcpus; i++) {
-			m->vm.vcpu[i]->ops->destroy(m->vm.vcpu[i]);
+			if (m->vm.vcpu[i])
+				m->vm.vcpu[i]->ops->destroy(m->vm.vcpu[i]);
 			m->vm.vcpu[i] = NULL;
 		}
 		m->vm.nvcpus = 0;

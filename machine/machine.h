@@ -18,28 +18,44 @@ struct machine_blob {
 	size_t size;
 };
 
+struct machine_module {
+	struct machine_blob file;
+	const char *words; /* its command line, or NULL */
+};
+
+#define MACHINE_MODULES 8
 struct disk_options;
 struct net_options;
 
 struct machine_config {
 	enum machine_accel accel;
-	const char *cpu;	    /* "EPYC,svm=off"; NULL: "host" */
-	unsigned vcpus;		    /* 1 to VM_VCPUS */
-	u64 memory;		    /* bytes */
-	struct machine_blob kernel; /* bzImage, whole file */
-	struct machine_blob initrd; /* may be empty */
+	const char *cpu; /* "EPYC,svm=off"; NULL: "host" */
+	unsigned vcpus;	 /* 1 to VM_VCPUS */
+	u64 memory;	 /* bytes */
+	struct machine_blob
+		kernel;		 /* whole file: bzImage, ELF, PVH, multiboot (machine/boot.h); or none, with `bios` */
+	const char *kernel_name; /* first word of a multiboot command line; NULL: "kernel" */
+	unsigned modules;
+	struct machine_module module[MACHINE_MODULES]; /* multiboot and PVH: after the initrd */
+	struct machine_blob bios;		       /* firmware at the reset vector, whole file; may be empty */
+	struct machine_blob initrd;		       /* may be empty */
 	const char *cmdline;
-	struct char_sink serial;  /* output of COM1; write NULL: discarded */
-	const char *channel_name; /* name of the virtio-console port, NULL: no such device */
-	struct char_sink channel; /* what the guest writes to that port */
+	struct char_sink serial;	  /* output of COM1; write NULL: discarded */
+	struct char_sink debug;		  /* with `testdev` or `bios`: bytes written to ports 0xe9 and 0x402 */
+	const char *channel_name;	  /* name of the virtio-console port, NULL: no such device */
+	struct char_sink channel;	  /* what the guest writes to that port */
 	const struct disk_options *disks; /* ndisks of them (host/disk.h) */
 	unsigned ndisks;
 	const struct net_options *net; /* host/net.h; NULL: no network */
-	u64 timeout_ms;		  /* 0: none */
-	bool testdev;		  /* port 0xf4 */
+	u64 timeout_ms;		       /* 0: none */
+	bool testdev;		       /* port 0xf4 */
 	u64 drop_every;
 	struct log *log;
 };
+
+/* Whether a kernel file is one that is whole by itself: no bzImage, or one whose version string is not Linux's, "RELEASE
+ * (USER@HOST) …". */
+bool machine_kernel_is_foreign(const struct machine_blob *file);
 
 struct machine;
 

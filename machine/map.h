@@ -23,6 +23,7 @@
 #define MAP_LOW_LIMIT 0xc0000000ull
 #define MAP_PCI	      0xc0000000u
 #define MAP_ECAM      0xe0000000u
+#define MAP_PCI_PORTS 0xc000u /* port BARs */
 #define MAP_4G	      0x100000000ull
 
 #define MAP_MIN_RAM 0x200000u

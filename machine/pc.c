@@ -14,6 +14,7 @@
 
 #define NO_IRQ	     0xffu
 #define SLOT_CONSOLE 1u
+#define SLOT_TESTDEV 30u
 #define SLOT_RNG     2u
 #define SLOT_NET     3u
 #define SLOT_DISK    4u /* of the first */
@@ -85,8 +86,28 @@ static void init_pci(struct pc *pc, struct irq_line line)
 
 static void init_bridge(struct pc *pc, struct irq_line line)
 {
-	pci_bridge_init(&pc->bridge);
+	if (pc->cfg.firmware)
+		piix_init_bridge(&pc->bridge);
+	else
+		pci_bridge_init(&pc->bridge);
 	pci_attach(&pc->pci, &pc->bridge, 0);
+}
+
+static void init_piix(struct pc *pc, struct irq_line line)
+{
+	piix_init(&pc->piix, PM_BASE);
+	pci_attach(&pc->pci, &pc->piix.isa, PIIX_SLOT);
+	pci_attach_function(&pc->pci, &pc->piix.pm, PIIX_SLOT, PIIX_PM_FUNCTION);
+}
+
+static void init_debugcon(struct pc *pc, struct irq_line line) { debugcon_init(&pc->debugcon, pc->cfg.debug); }
+static void init_fw_cfg(struct pc *pc, struct irq_line line) { fw_cfg_init(&pc->fw_cfg, pc->vm); }
+static void init_testdev(struct pc *pc, struct irq_line line) { testdev_init(&pc->testdev, gsi_line(pc, 0)); }
+
+static void init_pci_testdev(struct pc *pc, struct irq_line line)
+{
+	pci_testdev_init(&pc->pci_testdev);
+	pci_attach(&pc->pci, &pc->pci_testdev.pci, SLOT_TESTDEV);
 }
 
 static void init_console(struct pc *pc, struct irq_line line)
@@ -127,6 +148,8 @@ enum when {
 	OWN_IRQCHIP,
 	WITH_CHANNEL,
 	WITH_TESTDEV,
+	WITH_FIRMWARE,
+	WITH_EITHER,
 	WITH_ENTROPY,
 	WITH_NET,
 	WITH_DISK0,
@@ -146,7 +169,7 @@ struct chip {
 		enum space space;
 		u64 base, size;
 		const struct bus_ops *ops;
-	} range[3];
+	} range[5];
 };
 
 #define AT(member) offsetof(struct pc, member)
@@ -190,6 +213,17 @@ static const struct chip chips[] = {
 	DISK_ROWS(2),
 	DISK_ROWS(3),
 	{&debug_exit_class, AT(debug_exit), WITH_TESTDEV, NO_IRQ, init_debug_exit, {{PORT, 0xf4, 4, &debug_exit_ops}}},
+	{&testdev_class, AT(testdev), WITH_TESTDEV, NO_IRQ, init_testdev,
+	 {{PORT, 0xe0, 4, &testdev_latch_ops}, {PORT, 0xe4, 4, &testdev_flush_ops}, {PORT, 0xe8, 1, &testdev_byte_ops},
+	  {PORT, 0x2000, TESTDEV_IRQS, &testdev_irq_ops}, {MMIO, TESTDEV_MEM, TESTDEV_MEM_SIZE, &testdev_mem_ops}}},
+	{&pci_testdev_class, AT(pci_testdev), WITH_TESTDEV, NO_IRQ, init_pci_testdev, {{0}}},
+	{&pci_function_class, AT(pci_testdev.pci), WITH_TESTDEV, NO_IRQ, NULL, {{0}}},
+	{&debugcon_class, AT(debugcon), WITH_EITHER, NO_IRQ, init_debugcon,
+	 {{PORT, 0xe9, 1, &debugcon_ops}, {PORT, 0x402, 1, &debugcon_ops}}},
+	{&fw_cfg_class, AT(fw_cfg), WITH_EITHER, NO_IRQ, init_fw_cfg,
+	 {{PORT, 0x510, 2, &fw_cfg_ops}, {PORT, 0x514, 8, &fw_cfg_dma_ops}}},
+	{&pci_function_class, AT(piix.isa), WITH_FIRMWARE, NO_IRQ, init_piix, {{0}}},
+	{&pci_function_class, AT(piix.pm), WITH_FIRMWARE, NO_IRQ, NULL, {{0}}},
 };
 /* clang-format on */
 
@@ -199,6 +233,8 @@ static bool present(const struct pc *pc, const struct chip *c)
 	case OWN_IRQCHIP: return !pc->cfg.irqchip_set;
 	case WITH_CHANNEL: return pc->cfg.channel_name;
 	case WITH_TESTDEV: return pc->cfg.testdev;
+	case WITH_FIRMWARE: return pc->cfg.firmware;
+	case WITH_EITHER: return pc->cfg.testdev || pc->cfg.firmware;
 	case WITH_ENTROPY: return pc->cfg.entropy.fill;
 	case WITH_NET: return pc->cfg.net.send;
 	case WITH_DISK0:
@@ -265,28 +301,35 @@ void pc_destroy(struct pc *pc)
 {
 	for (unsigned i = 0; i < pc->cfg.ndisks; i++)
 		virtio_blk_destroy(&pc->blk[i]);
+	fw_cfg_destroy(&pc->fw_cfg);
+}
+
+static void give_address(struct pci_device *d, unsigned bar, u64 *next, u16 command)
+{
+	*next = ALIGN_UP(*next, d->bar[bar].size);
+	pci_bar_assign(d, bar, *next);
+	*next += d->bar[bar].size;
+	pci_command_set(d, (u16)(d->s.config[PCI_COMMAND] | command));
 }
 
 void pc_firmware(struct pc *pc)
 {
-	u64 next = MAP_PCI;
+	u64 memory = MAP_PCI, ports = MAP_PCI_PORTS;
 
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+	for (unsigned slot = 0; slot < PCI_SLOTS && !pc->cfg.firmware; slot++) {
 		struct pci_device *d = pc->pci.slot[slot];
 
-		for (unsigned i = 0; d && i < PCI_BARS; i++) {
-			if (!d->bar[i].size || d->bar[i].type & PCI_BAR_IO)
-				continue;
-			next = ALIGN_UP(next, d->bar[i].size);
-			pci_bar_assign(d, i, next);
-			next += d->bar[i].size;
-			pci_command_set(d, PCI_COMMAND_MEMORY);
-		}
+		for (unsigned i = 0; d && i < PCI_BARS; i++)
+			if (d->bar[i].size && d->bar[i].type & PCI_BAR_IO)
+				give_address(d, i, &ports, PCI_COMMAND_IO);
+			else if (d->bar[i].size)
+				give_address(d, i, &memory, PCI_COMMAND_MEMORY);
 		if (d && d->s.config[PCI_INTERRUPT_PIN])
 			d->s.config[PCI_INTERRUPT_LINE] =
 				(u8)(16 + pci_intx_wire(slot, d->s.config[PCI_INTERRUPT_PIN]));
 	}
-	/* LINT0 as ExtINT: the virtual wire mode that a guest without APIC drivers relies on (MP specification 3.6.2.2). */
+	/* LINT0 as ExtINT: the virtual wire mode that a guest without APIC drivers relies on (MP
+	 * specification 3.6.2.2). */
 	if (!pc->cfg.irqchip_set)
 		lapic_virtual_wire(&pc->lapic.apic[0]);
 }

@@ -10,14 +10,19 @@
 
 #include "core/chardev.h"
 #include "dev/debug_exit.h"
+#include "dev/debugcon.h"
+#include "dev/fw_cfg.h"
 #include "dev/i8042.h"
 #include "dev/ioapic.h"
 #include "dev/lapic.h"
 #include "dev/pci.h"
+#include "dev/pci_testdev.h"
 #include "dev/pic.h"
+#include "dev/piix.h"
 #include "dev/pit.h"
 #include "dev/pm.h"
 #include "dev/rtc.h"
+#include "dev/testdev.h"
 #include "dev/uart.h"
 #include "dev/virtio_blk.h"
 #include "dev/virtio_console.h"
@@ -43,12 +48,14 @@ struct pc_config {
 	struct char_sink serial;
 	const char *channel_name; /* NULL: no console device */
 	struct char_sink channel;
+	struct char_sink debug; /* ports 0xe9 and 0x402 */
 	struct entropy entropy; /* fill NULL: no such device */
 	unsigned ndisks;
 	struct pc_disk disk[PC_DISKS];
 	struct net_sink net; /* send NULL: no network device */
 	u8 mac[NET_MAC];
 	bool testdev;
+	bool firmware; /* a firmware image runs: it finds a 440FX board, and gives PCI functions their addresses */
 };
 
 struct pc {
@@ -63,6 +70,11 @@ struct pc {
 	struct i8042 i8042;
 	struct uart uart;
 	struct debug_exit debug_exit;
+	struct debugcon debugcon;
+	struct testdev testdev;
+	struct pci_testdev pci_testdev;
+	struct fw_cfg fw_cfg;
+	struct piix piix;
 	struct pci_bus pci;
 	struct pci_device bridge;
 	struct virtio_console console;
