@@ -113,11 +113,19 @@ static void personalize(struct kvm_cpuid_entry2 *e, u32 id, u32 vcpus)
 	}
 }
 
+/* Subleaf 1, the level of cores, of a topology leaf: KVM offers only an empty subleaf 0. There is room for two more. */
+static void add_core_level(struct kvm_cpuid2 *c, u32 leaf)
+{
+	if (kvm_cpuid_find(c, leaf, 0) && !kvm_cpuid_find(c, leaf, 1))
+		c->entries[c->nent++] = (struct kvm_cpuid_entry2){
+			.function = leaf, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
+}
+
 int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err *e)
 {
 	struct kvm_vm *kvm = v->kvm;
 	size_t size = sizeof(*kvm->supported) + kvm->supported->nent * sizeof(kvm->supported->entries[0]);
-	struct kvm_cpuid2 *c = malloc(size);
+	struct kvm_cpuid2 *c = malloc(size + 2 * sizeof(c->entries[0]));
 	u32 vcpus = MAX(kvm->vm->nvcpus, v->vcpu.index + 1);
 	struct x86_cpuid_env env = {.apic_id = v->vcpu.index, .vcpus = vcpus, .xcr0 = XCR0_X87};
 	long r;
@@ -125,6 +133,8 @@ int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err 
 	if (!c)
 		return err_set(e, ENOMEM, "no memory for KVM's CPUID table");
 	memcpy(c, kvm->supported, size);
+	add_core_level(c, 0xb);
+	add_core_level(c, 0x1f);
 	for (u32 i = 0; i < c->nent; i++) {
 		struct kvm_cpuid_entry2 *n = &c->entries[i];
 
