@@ -44,7 +44,7 @@ enum nest_opt {
 
 static const struct opt nest_opts[] = {
 	[NEST_DEPTH] = {"depth", NULL, "N", "how many levels of guests (2)"},
-	[NEST_VENDOR] = {"vendor", NULL, "NAME", "whose processor L1 gets: amd (the default)"},
+	[NEST_VENDOR] = {"vendor", NULL, "NAME", "whose processor L1 gets: amd (the default) or intel"},
 	[NEST_ACCEL] = {"accel", "-accel", "WHICH", "auto (the default), kvm, or soft: nestbox's own processor"},
 	[NEST_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "L1's processor (EPYC on soft, the host's on kvm)"},
 	[NEST_SMP] = {"smp", "-smp", "N", "processors of L1, and of each level inside it (1)"},
@@ -64,7 +64,7 @@ static const struct opt nest_opts[] = {
 };
 
 struct nest {
-	const char *accel_word, *cpu, *kernel_file, *modules, *append, *dmesg, *trace;
+	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
 	u64 depth, smp, memory, timeout_ms;
 	bool json, stat, console;
 	struct accel accel;
@@ -102,10 +102,11 @@ static int take_option(struct nest *n, int which, const char *v)
 	case NEST_DEPTH:
 		return opt_number(v, 2, TREE_LEVELS, &n->depth) ? -1 : usage("--depth wants a number from 2 to 8");
 	case NEST_VENDOR:
-		if (!strcmp(v, "amd") || !strcmp(v, "auto"))
-			return -1;
-		return usage(strcmp(v, "intel") ? "--vendor wants amd"
-						: "--vendor intel is not there yet: use --vendor amd");
+		if (!strcmp(v, "intel"))
+			n->vendor_cpu = "Cascadelake-Server";
+		else if (strcmp(v, "amd") && strcmp(v, "auto"))
+			return usage("--vendor wants amd, intel or auto");
+		return -1;
 	case NEST_ACCEL: n->accel_word = v; return -1;
 	case NEST_CPU: n->cpu = v; return -1;
 	case NEST_SMP: return opt_number(v, 1, VM_VCPUS, &n->smp) ? -1 : usage("--smp wants a number from 1 to 64");
@@ -348,7 +349,7 @@ static int nest_prepare(struct nest *n)
 		return EXIT_HOST;
 	if (n->trace && log_enable(n->log, n->trace, &e))
 		return usage(e.text);
-	rc = accel_choose(n->accel_word, n->cpu, true, &n->accel, &e);
+	rc = accel_choose(n->accel_word, n->cpu ? n->cpu : n->vendor_cpu, true, &n->accel, &e);
 	if (rc) {
 		fprintf(stderr, "nestbox nest: %s\n", e.text);
 		return rc == -EINVAL ? EXIT_USAGE : EXIT_HOST;

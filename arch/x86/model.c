@@ -85,6 +85,7 @@ static const struct {
 	ON(INVTSC, TSC),
 	ON(RDTSCP, TSC),
 	ON(RDPID, RDTSCP),
+	ON(VMX, LM),
 	ON(SVM, LM),
 	ON(SVM_NPT, SVM),
 	ON(NRIP_SAVE, SVM),
@@ -160,6 +161,9 @@ static int set_feature(struct x86_model *m, struct request *r, const char *s, si
 		return err_set(e, EINVAL, "CPU feature %.*s needs a host processor that has it", (int)n, s);
 	if (on && m->vendor != X86_AMD && (amd_only(row) || f == X86F_SVM))
 		return err_set(e, EINVAL, "CPU feature %.*s belongs to AMD's models, %s is not one", (int)n, s,
+			       m->name);
+	if (on && m->vendor == X86_AMD && f == X86F_VMX)
+		return err_set(e, EINVAL, "CPU feature %.*s belongs to Intel's models, %s is not one", (int)n, s,
 			       m->name);
 	x86_set_feature(m, f, on);
 	r->on[f / 64] = (r->on[f / 64] & ~BIT(f % 64)) | (u64)on << (f % 64);

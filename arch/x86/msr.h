@@ -43,6 +43,7 @@ enum x86_msr_call {
 	MSR_CALL_hwcr,
 	MSR_CALL_vm_cr,
 	MSR_CALL_vm_hsave_pa,
+	MSR_CALL_vmx_capability,
 	MSR_CALLS
 };
 

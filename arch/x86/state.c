@@ -85,6 +85,12 @@ static const struct desc_field svm_rows[] = {
 };
 static DESC(svm_desc, struct x86_svm, svm_rows);
 
+static const struct desc_field vmx_rows[] = {
+	DESC_INT(struct x86_vmx, vmxon), DESC_INT(struct x86_vmx, vmcs),     DESC_INT(struct x86_vmx, nmi_blocked),
+	DESC_INT(struct x86_vmx, on),	 DESC_INT(struct x86_vmx, in_guest),
+};
+static DESC(vmx_desc, struct x86_vmx, vmx_rows);
+
 static const struct desc_field state_rows[] = {
 	DESC_ARR(struct x86_state, gpr),
 	DESC_INT(struct x86_state, rip),
@@ -115,6 +121,7 @@ static const struct desc_field state_rows[] = {
 	DESC_SUB(struct x86_state, fpu, &fpu_desc),
 	DESC_SUB(struct x86_state, msr, &msrs_desc),
 	DESC_SUB(struct x86_state, svm, &svm_desc),
+	DESC_SUB(struct x86_state, vmx, &vmx_desc),
 };
 DESC(x86_state_desc, struct x86_state, state_rows);
 
@@ -170,6 +177,7 @@ void x86_reset(struct x86_state *st, enum x86_vendor vendor, u32 signature, bool
 	st->dr7 = DR7_FIXED;
 	st->activity = ACT_RUNNING;
 	st->svm.gif = 1;
+	st->vmx.vmcs = X86_NO_VMCS;
 	if (!init) {
 		reset_units(st);
 		return;

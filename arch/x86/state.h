@@ -80,6 +80,18 @@ struct x86_svm {
 	u32 gif;      /* 0 or 1; 1 at reset */
 };
 
+/*
+ * VMX as far as it is processor state (SDM vol. 3 ch. 23 to 27). The VMCS is in guest RAM, all of it.
+ */
+struct x86_vmx {
+	u64 vmxon;	 /* the VMXON region, while on */
+	u64 vmcs;	 /* the current VMCS; X86_NO_VMCS: none */
+	u64 nmi_blocked; /* 0 or 1: blocking of physical NMIs while in_guest with virtual NMIs (nmi_blocked is the virtual one) */
+	u32 on;		 /* 0 or 1: in VMX operation */
+	u32 in_guest;	 /* 0 or 1: non-root */
+};
+#define X86_NO_VMCS (~0ull)
+
 struct x86_state {
 	u64 gpr[16];
 	u64 rip;
@@ -101,6 +113,7 @@ struct x86_state {
 	struct x86_fpu fpu;
 	struct x86_msrs msr;
 	struct x86_svm svm;
+	struct x86_vmx vmx;
 };
 
 extern const struct desc x86_state_desc;

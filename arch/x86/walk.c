@@ -11,6 +11,7 @@ struct table_path {
 		void *host; /* of the entry */
 		u64 entry;  /* as it was read */
 		u64 pa;
+		u64 gpa; /* the entry's address before the next stage */
 	} at[LEVELS];
 };
 
@@ -55,6 +56,17 @@ void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsign
 			amd);
 }
 
+void xlate_ept(struct xlate *x, u64 eptp, unsigned phys_bits)
+{
+	*x = (struct xlate){
+		.format = WALK_EPT,
+		.ept_ad = eptp & BIT(6),
+		.root = eptp,
+		.rsvd = MASK(52) & ~MASK(phys_bits),
+		.phys_mask = MASK(phys_bits) & ~0xfffull,
+	};
+}
+
 static always_inline bool fault(const struct xlate *x, struct walk *w, struct walk_access a, u32 error)
 {
 	if (a.want == WALK_W)
@@ -79,7 +91,17 @@ static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsig
 	w->fault_gpa = sub->stage ? sub->fault_gpa : gpa;
 	w->stage = sub->stage + 1;
 	w->error = sub->error;
+	w->misconfig = sub->misconfig;
 	return false;
+}
+
+/*
+ * Nested tables take every access to an entry as a write (APM vol. 2 15.25.5); EPT does so with its accessed and dirty
+ * flags on (SDM vol. 3 28.3.3.2), else a read is a read and only setting a flag is a write.
+ */
+static unsigned table_want(const struct xlate *next)
+{
+	return next->format != WALK_EPT || next->ept_ad ? WALK_W : WALK_R;
 }
 
 static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u64 *pa, struct walk *w)
@@ -93,8 +115,11 @@ static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u6
 		*pa = cache->line[line].pa | (gpa & 0xfff);
 		return true;
 	}
-	if (!next_stage(x, m, gpa, WALK_W, true, &sub, w))
+	if (!next_stage(x, m, gpa, table_want(x->next), true, &sub, w)) {
+		if (x->next->ept_ad)
+			w->error |= 1;
 		return false;
+	}
 	*pa = sub.pa;
 	if (cache) {
 		cache->line[line].tag = tag;
@@ -120,7 +145,7 @@ static always_inline u64 entry_read(const void *host, bool wide)
 
 /* Sets flags in the entries of the path. STEP_AGAIN: somebody changed one in the meantime. */
 static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, struct table_path *path, bool wide,
-				    bool dirty)
+				    bool dirty, struct walk *w)
 {
 	for (unsigned i = 0; i < path->n; i++) {
 		u64 old = path->at[i].entry;
@@ -130,6 +155,12 @@ static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, s
 
 		if (new == old)
 			continue;
+		if (x->next && table_want(x->next) == WALK_R) {
+			struct walk sub;
+
+			if (!next_stage(x, m, path->at[i].gpa, WALK_W, true, &sub, w))
+				return STEP_FAULT;
+		}
 		if (wide)
 			done = __atomic_compare_exchange_n((u64 *)path->at[i].host, &old, new, false, __ATOMIC_SEQ_CST,
 							   __ATOMIC_SEQ_CST);
@@ -209,6 +240,7 @@ static always_inline enum step walk_tables(const struct xlate *x, struct walk_me
 		bool leaf = level == 1;
 		void *host;
 
+		path.at[path.n].gpa = at;
 		if (nested && !table_address(x, m, at, &at, w))
 			return STEP_FAULT;
 		host = entry_host(m, at);
@@ -258,7 +290,98 @@ static always_inline enum step walk_tables(const struct xlate *x, struct walk_me
 	}
 	if (likely((both & PTE_A) && (a.want != WALK_W || (e & PTE_D))) || x->dry)
 		return STEP_OK;
-	return set_flags(x, m, &path, wide, a.want == WALK_W);
+	return set_flags(x, m, &path, wide, a.want == WALK_W, w);
+}
+
+#define EPT_RIGHTS    7ull
+#define EPT_TYPE(e)   ((e) >> 3 & 7)
+#define EPT_LARGE     BIT(7)
+#define EPT_A	      BIT(8)
+#define EPT_D	      BIT(9)
+#define EPT_BAD_TYPES (BIT(2) | BIT(3) | BIT(7))
+
+/* SDM vol. 3 28.3.3.1 "EPT Misconfigurations". */
+static bool ept_misconfigured(const struct xlate *x, u64 e, unsigned level, bool leaf)
+{
+	u64 rsvd = x->rsvd;
+
+	if ((e & 3) == 2)
+		return true;
+	if (!leaf)
+		rsvd |= level == 4 ? 0xf8 : 0x78;
+	else if (BIT(EPT_TYPE(e)) & EPT_BAD_TYPES)
+		return true;
+	else if (level > 1)
+		rsvd |= MASK(12 + 9 * (level - 1)) & ~0xfffull;
+	return e & rsvd;
+}
+
+/* Sets accessed and dirty flags of EPT along the path. */
+static noinline enum step ept_set_flags(struct walk_mem *m, const struct table_path *path, bool dirty)
+{
+	for (unsigned i = 0; i < path->n; i++) {
+		u64 old = path->at[i].entry, new = old | EPT_A | (dirty && i == path->n - 1 ? EPT_D : 0);
+
+		if (new == old)
+			continue;
+		if (!__atomic_compare_exchange_n((u64 *)path->at[i].host, &old, new, false, __ATOMIC_SEQ_CST,
+						 __ATOMIC_SEQ_CST))
+			return STEP_AGAIN;
+		if (m->stored)
+			m->stored(m, path->at[i].pa);
+	}
+	return STEP_OK;
+}
+
+/* SDM vol. 3 28.3.2 "EPT Translation Mechanism", 28.3.3 "EPT-Induced VM Exits". */
+static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u64 gpa, struct walk_access a,
+				   struct walk *w)
+{
+	u64 table = x->root & x->phys_mask, rights = EPT_RIGHTS, flags = EPT_A, e;
+	struct table_path path = {0};
+	unsigned shift = 39, level = 4;
+	bool leaf, dirty;
+
+	w->stage = 0;
+	w->table = w->misconfig = false;
+	for (;; level--, shift -= 9) {
+		u64 at = table + (gpa >> shift & 0x1ff) * 8;
+		void *host = entry_host(m, at);
+
+		e = entry_read(host, true);
+		path.at[path.n].host = host;
+		path.at[path.n].entry = e;
+		path.at[path.n++].pa = at;
+		leaf = level == 1 || (level < 4 && (e & EPT_LARGE));
+		if (!(e & EPT_RIGHTS) || gpa >> 48) {
+			w->error = a.want;
+			return STEP_FAULT;
+		}
+		if (unlikely(ept_misconfigured(x, e, level, leaf))) {
+			w->error = a.want;
+			w->misconfig = true;
+			return STEP_FAULT;
+		}
+		rights &= e;
+		flags &= e;
+		table = e & x->phys_mask;
+		if (leaf)
+			break;
+	}
+	if (!(rights & a.want)) {
+		w->error = a.want | (u32)(rights << 3);
+		return STEP_FAULT;
+	}
+	dirty = !x->ept_ad || (e & EPT_D);
+	w->pa = w->gpa = (table & ~MASK(shift)) | (gpa & MASK(shift));
+	w->page_bits = w->guest_bits = (u8)shift;
+	w->global = 0;
+	w->perm = (u8)rights;
+	if (a.want != WALK_W && !dirty)
+		w->perm &= (u8)~WALK_W;
+	if (!x->ept_ad || x->dry || ((flags & EPT_A) && (a.want != WALK_W || dirty)))
+		return STEP_OK;
+	return ept_set_flags(m, &path, a.want == WALK_W);
 }
 
 static bool walk_untranslated(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w)
@@ -290,6 +413,7 @@ static noinline enum step walk_once(const struct xlate *x, struct walk_mem *m, u
 	case WALK_PAE: return walk_tables(x, m, la, a, w, WALK_PAE, nested);
 	case WALK_5: return walk_tables(x, m, la, a, w, WALK_5, nested);
 	case WALK_4: return walk_tables(x, m, la, a, w, WALK_4, true);
+	case WALK_EPT: return walk_ept(x, m, la, a, w);
 	default: return fault(x, w, a, 0), STEP_FAULT;
 	}
 }

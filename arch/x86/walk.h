@@ -23,7 +23,7 @@ enum walk_format {
 	WALK_PAE,
 	WALK_4,
 	WALK_5,
-	WALK_EPT, /* LIMIT: extended page tables come with VMX; until then such a stage maps nothing */
+	WALK_EPT, /* SDM vol. 3 28.3 "The Extended Page Table Mechanism (EPT)", four levels */
 };
 
 /* What an access may do with the page, and what an access wants: bits. */
@@ -47,6 +47,7 @@ struct xlate {
 	bool gbyte; /* 1-GByte pages exist */
 	bool amd;   /* bit 8 of entries above the PDPT is reserved */
 	bool dry;   /* set no accessed or dirty flags */
+	bool ept_ad; /* EPT: accessed and dirty flags are on, and table entries of the stage before are written */
 	u32 pkru;
 	u64 root;	  /* CR3, nCR3: the address bits are taken */
 	u64 rsvd;	  /* bits that must be 0 in every present entry of 8 bytes */
@@ -83,7 +84,8 @@ struct walk {
 	/* Of a fault: */
 	u8 stage;      /* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
 	bool table;    /* stage > 0: on the way to a table entry of the stage before, not to the final address */
-	u32 error;     /* in the form of #PF's error code */
+	u32 error;     /* in the form of #PF's error code; of EPT: bits 0 to 5 of the exit qualification */
+	bool misconfig; /* of EPT: a misconfiguration, not a violation */
 	u64 fault_gpa; /* stage > 0: the address that could not be translated */
 };
 
@@ -92,6 +94,9 @@ void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const
 		     bool gbyte, bool amd);
 /* The same for nested tables: the host's format at nCR3, user accesses, its CR0.WP, SMEP, SMAP and PKU of no effect. */
 void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsigned phys_bits, bool gbyte, bool amd);
+
+/* EPT at EPTP. */
+void xlate_ept(struct xlate *x, u64 eptp, unsigned phys_bits);
 
 /* Translates la (canonical; below 4 GiB in the 32-bit formats). false: the fault is described in w. */
 bool walk_la(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w);

@@ -106,6 +106,21 @@ struct x86_event {
 struct x86_vmexit {
 	u32 exit; /* enum x86_exit */
 	u64 info1, info2;
+	u64 la;    /* VMX: guest-linear address */
+	u64 event; /* VMX: the exception, as interruption information with the error code in bits 63:32 */
+};
+
+/* The current VMCS's controls, decoded by vmx_controls_load; all zero outside non-root operation. */
+struct vmx_cache {
+	u32 on;           /* non-root operation */
+	u32 ctl[3];       /* pin-based, primary, secondary: enum vmx_word */
+	u64 cr0_mask, cr4_mask, cr0_shadow, cr4_shadow;
+	u64 cr3_target[4];
+	u32 cr3_targets;
+	u32 pf_mask, pf_match, pf_exit;
+	u64 io_bitmap[2], msr_bitmap, apic_page;
+	u32 virtual_apic, tpr_threshold;
+	u32 no_rdtscp, no_invpcid, no_xsaves; /* not enabled: #UD */
 };
 
 /* What wants the loop's eye between blocks. Set by any thread. */
@@ -119,6 +134,8 @@ enum attention {
 	ATT_STEP = 64,     /* TF or a code breakpoint: one instruction at a time */
 	ATT_VINTR = 128,   /* a virtual interrupt waits in the VMCB's int_ctl */
 	ATT_DROP = 256,    /* the queue of `drops` is not empty */
+	ATT_NMI_WINDOW = 512, /* VMX: NMI-window exiting is on */
+	ATT_TPR = 1024,       /* VMX: the virtual TPR fell below the threshold */
 };
 
 /* Bits of c.mode, the part of the state that decoding depends on. */
@@ -150,12 +167,14 @@ struct x86_cache {
 	u64 exits[(X86_EXITS + 63) / 64]; /* neutral intercept bitmap; all zero outside guest mode */
 	u32 guest;           /* not 0: st.svm.in_guest (or VMX non-root) */
 	u32 npt;             /* nested paging is on */
+	u32 ept;             /* and its tables are EPT's, ncr3 is EPTP */
 	u64 ncr3;            /* root of the nested tables */
 	u32 asid;            /* the guest's; 0 in the host */
 	u32 int_masking;     /* V_INTR_MASKING is on: physical interrupts heed the host's RFLAGS.IF, CR8 is V_TPR */
 	u64 host_cr4, host_efer, host_rflags; /* of the host that ran VMRUN: the nested tables' format, its IF */
 	u64 guest_tsc_offset; /* the VMCB's */
 	u64 iopm, msrpm;     /* physical addresses, valid when intercepted */
+	struct vmx_cache vmx;
 	u64 vmcb_ctl_flags;  /* decoded control words that are not intercepts: see svm.h */
 	struct x86_event delivering; /* event whose delivery is in progress: EXITINTINFO */
 	u64 space_gen;

@@ -20,7 +20,7 @@
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/seg.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 #define VECTORS_WITH_ERROR                                                                                             \
 	(BIT(EXC_DF) | BIT(EXC_TS) | BIT(EXC_NP) | BIT(EXC_SS) | BIT(EXC_GP) | BIT(EXC_PF) | BIT(EXC_AC) |             \
@@ -337,7 +337,7 @@ static enum outcome shutdown(struct x86_cpu *cpu)
 	cpu->c.delivering.kind = EV_NONE;
 	if (x86_exit_wanted(cpu, EXIT_SHUTDOWN)) {
 		x86_exit(cpu, EXIT_SHUTDOWN, 0, 0);
-		svm_vmexit(cpu, 0);
+		vmexit_complete(cpu, 0);
 		return OUT_JUMP;
 	}
 	cpu->st.activity = ACT_SHUTDOWN;
@@ -380,7 +380,7 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 
 		if (trace_on(cpu->topics, TRACE_INT))
 			trace_event(cpu, &ev);
-		o = svm_check_exception(cpu, &ev);
+		o = vmexit_check_exception(cpu, &ev);
 		if (o == OUT_NEXT) {
 			cpu->c.delivering = ev;
 			o = deliver_once(cpu, &ev);
@@ -392,9 +392,9 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 		}
 		next = event_rewind(cpu, insn_len);
 		if (o == OUT_FAULT)
-			o = svm_check_exception(cpu, &cpu->c.event);
+			o = vmexit_check_exception(cpu, &cpu->c.event);
 		if (o == OUT_EXIT) {
-			svm_vmexit(cpu, next);
+			vmexit_complete(cpu, next);
 			return OUT_JUMP;
 		}
 		if (!combine(&ev, &cpu->c.event))

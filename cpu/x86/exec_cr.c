@@ -11,7 +11,7 @@
 #include "arch/x86/walk.h"
 #include "cpu/x86/int.h"
 #include "cpu/x86/seg.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 #define CR0_DEFINED  (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR3_NO_FLUSH BIT(63)
@@ -33,9 +33,13 @@ static enum outcome load_pdptes(struct x86_cpu *cpu, u64 cr3)
 {
 	u64 pdpte[4], reserved = walk_pdpte_rsvd(cpu->model->phys_bits);
 
-	if (cpu->c.npt)
+	enum outcome o;
+
+	if (cpu->c.npt && !cpu->c.ept)
 		return OUT_NEXT;
-	phys_read(cpu, cr3 & 0xffffffe0, pdpte, sizeof(pdpte));
+	o = mem_read_gpa(cpu, cr3 & 0xffffffe0, pdpte, sizeof(pdpte));
+	if (o != OUT_NEXT)
+		return o;
 	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
 		if ((pdpte[i] & PTE_P) && (pdpte[i] & reserved))
 			return gp(cpu);
@@ -66,6 +70,8 @@ static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
 	if (new >> 32 || ((new &CR0_PG) && !(new &CR0_PE)) || ((new &CR0_NW) && !(new &CR0_CD)))
 		return gp(cpu);
 	new = (new &CR0_DEFINED) | CR0_ET;
+	if (!vmx_cr0_valid(cpu, new))
+		return gp(cpu);
 	if (!(new &CR0_WP) && (st->cr4 & CR4_CET))
 		return gp(cpu);
 	if ((old ^ new) & CR0_PG)
@@ -109,35 +115,12 @@ static enum outcome write_cr3(struct x86_cpu *cpu, u64 new)
 	return OUT_END;
 }
 
-/* Bits of CR4 that the model has: SDM vol. 3 2.5, each announced by CPUID. */
-static u64 cr4_defined(const struct x86_model *m)
-{
-	static const struct {
-		u16 feature;
-		u64 bits;
-	} rows[] = {
-		{X86F_VME, CR4_VME | CR4_PVI}, {X86F_TSC, CR4_TSD},	{X86F_DE, CR4_DE},
-		{X86F_PSE, CR4_PSE},	       {X86F_PAE, CR4_PAE},	{X86F_MCE, CR4_MCE},
-		{X86F_PGE, CR4_PGE},	       {X86F_FXSR, CR4_OSFXSR}, {X86F_SSE, CR4_OSXMMEXCPT},
-		{X86F_UMIP, CR4_UMIP},	       {X86F_LA57, CR4_LA57},	{X86F_VMX, CR4_VMXE},
-		{X86F_FSGSBASE, CR4_FSGSBASE}, {X86F_PCID, CR4_PCIDE},	{X86F_XSAVE, CR4_OSXSAVE},
-		{X86F_SMEP, CR4_SMEP},	       {X86F_SMAP, CR4_SMAP},	{X86F_PKU, CR4_PKE},
-		{X86F_CET_SS, CR4_CET},
-	};
-	u64 bits = CR4_PCE;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
-		if (x86_has(m, rows[i].feature))
-			bits |= rows[i].bits;
-	return bits;
-}
-
 static enum outcome check_cr4(struct x86_cpu *cpu, u64 new)
 {
 	const struct x86_state *st = &cpu->st;
 	u64 changed = st->cr4 ^ new;
 
-	if (new & ~cr4_defined(cpu->model))
+	if ((new & ~vmx_cr4_allowed(cpu->model)) || !vmx_cr4_valid(cpu, new))
 		return gp(cpu);
 	if (in_long_mode(cpu) && (!(new &CR4_PAE) || (changed & CR4_LA57)))
 		return gp(cpu);
@@ -168,6 +151,8 @@ static u64 read_cr8(struct x86_cpu *cpu)
 {
 	if (svm_cr8_virtual(cpu))
 		return svm_cr8_get(cpu);
+	if (vmx_cr8_virtual(cpu))
+		return vmx_cr8_get(cpu);
 	return cpu->apic_ops ? cpu->apic_ops->cr8_get(cpu->apic) : 0;
 }
 
@@ -179,6 +164,8 @@ static enum outcome write_cr8(struct x86_cpu *cpu, u64 new)
 		svm_cr8_set(cpu, new);
 		if (svm_virtual_intr(cpu) >= 0)
 			atomic_fetch_or(&cpu->c.attention, ATT_VINTR);
+	} else if (vmx_cr8_virtual(cpu)) {
+		vmx_cr8_set(cpu, new);
 	} else if (cpu->apic_ops) {
 		cpu->apic_ops->cr8_set(cpu->apic, new);
 	}
@@ -204,6 +191,8 @@ HANDLER(mov_from_cr)
 	case 4: v = cpu->st.cr4; break;
 	default: v = read_cr8(cpu); break;
 	}
+	if (unlikely(cpu->c.vmx.on))
+		v = vmx_read_cr(cpu, in->aux, v);
 	REG64(cpu, in->dst) = in_code64(cpu) ? v : (u32)v;
 	NEXT(cpu, in);
 }
@@ -217,8 +206,11 @@ HANDLER(mov_to_cr)
 
 	if (cpu->st.cpl)
 		LEAVE(cpu, in, gp(cpu));
-	if (x86_exit_wanted(cpu, (enum x86_exit)(EXIT_CR0_WRITE + in->aux)))
+	if (x86_exit_wanted(cpu, (enum x86_exit)(EXIT_CR0_WRITE + in->aux)) &&
+	    !(in->aux == 3 && vmx_cr3_target(cpu, v)))
 		LEAVE(cpu, in, x86_exit(cpu, (enum x86_exit)(EXIT_CR0_WRITE + in->aux), info, 0));
+	if (unlikely(cpu->c.vmx.on) && (in->aux == 0 || in->aux == 4))
+		TRY(cpu, in, vmx_write_cr(cpu, in->aux, &v, info));
 	switch (in->aux) {
 	case 0:
 		if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE) && cr0_selective(cpu, v))
@@ -324,20 +316,30 @@ HANDLER(op_lmsw)
 	new = (cpu->st.cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (v & (CR0_PE | CR0_MP | CR0_EM | CR0_TS));
 	if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE) && cr0_selective(cpu, new))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_CR0_SEL_WRITE, 0, 0));
+	if (unlikely(cpu->c.vmx.on))
+		TRY(cpu, in, vmx_lmsw(cpu, in, v, &new));
 	LEAVE(cpu, in, write_cr0(cpu, new));
 }
 
 HANDLER(op_smsw)
 {
+	u64 cr0 = unlikely(cpu->c.vmx.on) ? vmx_read_cr(cpu, 0, cpu->st.cr0) : cpu->st.cr0;
+
 	if (in->flags & IN_MEM)
-		TRY(cpu, in, operand_write(cpu, in, 2, cpu->st.cr0));
+		TRY(cpu, in, operand_write(cpu, in, 2, cr0));
 	else
-		reg_write(cpu, in->dst, in->opsize, cpu->st.cr0);
+		reg_write(cpu, in->dst, in->opsize, cr0);
 	NEXT(cpu, in);
 }
 
 HANDLER(op_clts)
 {
+	bool keep = false;
+
+	if (unlikely(cpu->c.vmx.on))
+		TRY(cpu, in, vmx_clts(cpu, &keep));
+	if (keep)
+		LEAVE(cpu, in, OUT_END);
 	cpu->st.cr0 &= ~CR0_TS;
 	x86_update_mode(cpu);
 	LEAVE(cpu, in, OUT_END);

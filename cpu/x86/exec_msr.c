@@ -5,7 +5,7 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/seg.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 static u64 *field(struct x86_cpu *cpu, const struct x86_msr_row *r, u32 index)
 {
@@ -76,7 +76,7 @@ HANDLER(op_rdmsr)
 	u64 v = 0;
 	bool ok;
 
-	TRY(cpu, in, svm_check_msr(cpu, index, false));
+	TRY(cpu, in, vmexit_check_msr(cpu, index, false));
 	ok = msr_read(cpu, index, &v);
 	if (trace_on(cpu->topics, TRACE_MSR))
 		trace_msr(cpu, "rdmsr", index, v, ok);
@@ -93,7 +93,7 @@ HANDLER(op_wrmsr)
 	u64 v = cpu->st.gpr[RDX] << 32 | (u32)cpu->st.gpr[RAX];
 	bool ok;
 
-	TRY(cpu, in, svm_check_msr(cpu, index, true));
+	TRY(cpu, in, vmexit_check_msr(cpu, index, true));
 	ok = msr_write(cpu, index, v);
 	if (trace_on(cpu->topics, TRACE_MSR))
 		trace_msr(cpu, "wrmsr", index, v, ok);

@@ -42,6 +42,10 @@ HANDLER(op_invpcid)
 {
 	u64 type = in_code64(cpu) ? REG64(cpu, in->dst) : REG32(cpu, in->dst), d[2], la;
 
+	if (unlikely(cpu->c.vmx.no_invpcid))
+		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
+	if (x86_exit_wanted(cpu, EXIT_INVPCID))
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_INVPCID, 0, 0));
 	TRY(cpu, in, insn_la(cpu, in, 16, insn_acc(in), &la));
 	TRY(cpu, in, mem_read_n(cpu, la, d, 16, insn_acc(in)));
 	if (type > INVPCID_ALL_NONGLOBAL || d[0] >> 12)
@@ -75,6 +79,8 @@ HANDLER(op_rdtsc)
 
 HANDLER(op_rdtscp)
 {
+	if (unlikely(cpu->c.vmx.no_rdtscp))
+		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	if ((cpu->st.cr4 & CR4_TSD) && cpu->st.cpl)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (x86_exit_wanted(cpu, EXIT_RDTSCP))
@@ -86,6 +92,8 @@ HANDLER(op_rdtscp)
 
 HANDLER(op_rdpid)
 {
+	if (unlikely(cpu->c.vmx.no_rdtscp))
+		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	REG64(cpu, in->dst) = cpu->st.msr.tsc_aux;
 	NEXT(cpu, in);
 }

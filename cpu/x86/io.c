@@ -7,7 +7,7 @@
  * second. The intercept comes after the permission check (APM vol. 2 table 15-7).
  */
 #include "cpu/x86/exec.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 #define TSS_IO_BASE 0x66 /* the same in 32-bit and 64-bit TSSs */
 #define TSS_TYPE_32 9	 /* available; busy is 11. 64-bit TSSs have the same type */
@@ -44,7 +44,7 @@ enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsi
 			return o;
 	}
 	if (cpu->c.guest)
-		return svm_check_io(cpu, in, port, size, is_in, is_string,
-				    is_string && (in->flags & (IN_REP | IN_REPNE)));
+		return vmexit_check_io(cpu, in, port, size, is_in, is_string,
+				       is_string && (in->flags & (IN_REP | IN_REPNE)));
 	return OUT_NEXT;
 }

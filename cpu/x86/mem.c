@@ -84,6 +84,13 @@ static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struc
 		log_trace(cpu->vm->log, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
 			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error,
 			  (unsigned long long)la);
+	if (cpu->c.ept) {
+		/* SDM vol. 3 table 27-7. */
+		x86_exit(cpu, w->misconfig ? EXIT_EPT_MISCONFIG : EXIT_NPF,
+			 w->misconfig ? 0 : w->error | BIT(7) | (w->table ? 0 : BIT(8)), w->fault_gpa);
+		cpu->c.vmexit.la = la;
+		return OUT_EXIT;
+	}
 	/* APM vol. 2 15.25.6 "Nested versus Guest Page Faults, Fault Ordering". */
 	return x86_exit(cpu, EXIT_NPF, w->error | (w->table ? BIT(33) : BIT(32)), w->fault_gpa);
 }
@@ -379,6 +386,22 @@ enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa)
 		return o;
 	*pa = p->pa + la % RAM_PAGE;
 	filter_set(cpu->spaces->seen_exec, ARRAY_SIZE(cpu->spaces->seen_exec), wrap_la(cpu, la) >> 12);
+	return OUT_NEXT;
+}
+
+enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size)
+{
+	struct tlb_spaces *s = cpu->spaces;
+	struct walk w;
+
+	if (cpu->c.ept) {
+		if (!walk_la(&s->nested, &s->mem, gpa, (struct walk_access){.want = WALK_R}, &w)) {
+			x86_exit(cpu, w.misconfig ? EXIT_EPT_MISCONFIG : EXIT_NPF, w.misconfig ? 0 : w.error, gpa);
+			return OUT_EXIT;
+		}
+		gpa = w.pa;
+	}
+	phys_read(cpu, gpa, buf, size);
 	return OUT_NEXT;
 }
 

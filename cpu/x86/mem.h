@@ -134,6 +134,9 @@ enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa) must_check;
 void phys_read(struct x86_cpu *cpu, u64 pa, void *buf, unsigned size);
 void phys_write(struct x86_cpu *cpu, u64 pa, const void *buf, unsigned size);
 
+/* At a guest-physical address, within a page: through EPT if it is on (PDPTEs). */
+enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size) must_check;
+
 /* tlb.c */
 int tlb_new(struct x86_cpu *cpu);
 void tlb_free(struct x86_cpu *cpu);
@@ -142,6 +145,8 @@ void tlb_flush_page(struct x86_cpu *cpu, u64 la);            /* INVLPG: this spa
 void tlb_flush_current(struct x86_cpu *cpu, bool globals);   /* MOV CR3 without the no-flush bit; CR4/CR0 changes with globals */
 void tlb_flush_pcid(struct x86_cpu *cpu, u16 pcid, bool page_only, u64 la); /* INVPCID types 0 and 1 */
 void tlb_flush_asid(struct x86_cpu *cpu, u32 asid, bool keep_globals);      /* TLB_CONTROL 3 and 7 */
+void tlb_flush_ept(struct x86_cpu *cpu, u64 eptp);           /* INVEPT; 0: of every EPTP */
+void tlb_flush_guests(struct x86_cpu *cpu);                  /* INVVPID of all contexts: every ASID but 0 */
 void tlb_flush_asid_page(struct x86_cpu *cpu, u32 asid, u64 la);            /* INVLPGA */
 void tlb_drop_host_page(struct x86_cpu *cpu, u64 pa);        /* withhold write tags of a physical page: it now holds code */
 void tlb_drop_host_pages(struct x86_cpu *cpu);               /* and of all pages */

@@ -8,6 +8,7 @@
 #include "cpu/x86/mem.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/svm.h"
+#include "cpu/x86/vmx.h"
 
 static bool tsc_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
@@ -128,7 +129,7 @@ static bool mtrr_def_write(struct x86_cpu *cpu, unsigned n, u64 v)
 }
 
 /* APM vol. 2 15.25.2 "Replicated State": a guest under nested paging has a PAT of its own. */
-static u64 *pat_register(struct x86_cpu *cpu) { return cpu->c.npt ? &cpu->st.svm.g_pat : &cpu->st.msr.pat; }
+static u64 *pat_register(struct x86_cpu *cpu) { return cpu->c.npt && !cpu->c.ept ? &cpu->st.svm.g_pat : &cpu->st.msr.pat; }
 static bool pat_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
 	*v = *pat_register(cpu);
@@ -308,6 +309,12 @@ static bool vm_hsave_pa_write(struct x86_cpu *cpu, unsigned n, u64 v)
 	return true;
 }
 
+static bool vmx_capability_read(struct x86_cpu *cpu, unsigned n, u64 *v)
+{
+	*v = vmx_capability(cpu->model, n);
+	return true;
+}
+
 const struct msr_call msr_calls[MSR_CALLS] = {
 #define CALL(name) [MSR_CALL_##name] = {name##_read, name##_write}
 	CALL(tsc),
@@ -330,5 +337,6 @@ const struct msr_call msr_calls[MSR_CALLS] = {
 	CALL(hwcr),
 	CALL(vm_cr),
 	CALL(vm_hsave_pa),
+	[MSR_CALL_vmx_capability] = {vmx_capability_read, NULL},
 #undef CALL
 };

@@ -8,7 +8,7 @@
  * assertion in between is never lost.
  */
 #include "arch/x86/model.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 /* Delivers an event that is no instruction's own: st.rip is the RIP to return to. */
 static void event_deliver(struct x86_cpu *cpu, const struct x86_event *ev)
@@ -26,7 +26,7 @@ static bool exit_instead(struct x86_cpu *cpu, enum x86_exit exit)
 	if (!x86_exit_wanted(cpu, exit))
 		return false;
 	x86_exit(cpu, exit, 0, 0);
-	svm_vmexit(cpu, 0);
+	vmexit_complete(cpu, 0);
 	return true;
 }
 
@@ -34,6 +34,8 @@ static bool exit_instead(struct x86_cpu *cpu, enum x86_exit exit)
  * for a SIPI. */
 static void take_init(struct x86_cpu *cpu)
 {
+	if (cpu->c.vmx.on) /* SDM vol. 3 25.2: the exit takes the signal */
+		attention_clear(cpu, ATT_INIT);
 	if (exit_instead(cpu, EXIT_INIT))
 		return;
 	attention_clear(cpu, ATT_INIT);
@@ -65,6 +67,10 @@ static void take_nmi(struct x86_cpu *cpu)
 {
 	struct x86_event ev = {.kind = EV_NMI, .vector = EXC_NMI};
 
+	if (cpu->c.vmx.on) {
+		attention_clear(cpu, ATT_NMI);
+		cpu->st.nmi_pending = 0;
+	}
 	if (exit_instead(cpu, EXIT_NMI))
 		return;
 	attention_clear(cpu, ATT_NMI);
@@ -98,8 +104,11 @@ static bool take_intr(struct x86_cpu *cpu)
 static bool take_virtual_intr(struct x86_cpu *cpu)
 {
 	struct x86_event ev = {.kind = EV_EXT_INT};
-	int vector = svm_virtual_intr(cpu);
+	int vector;
 
+	if (cpu->c.vmx.on) /* SDM vol. 3 25.2 "Interrupt-window exiting" */
+		return exit_instead(cpu, EXIT_VINTR);
+	vector = svm_virtual_intr(cpu);
 	if (vector < 0) {
 		attention_clear(cpu, ATT_VINTR); /* raised again by VMRUN and by MOV to CR8 */
 		return false;
@@ -125,6 +134,11 @@ bool x86_events(struct x86_cpu *cpu)
 		take_sipi(cpu);
 		return true;
 	}
+	if (att & ATT_TPR) {
+		x86_exit(cpu, EXIT_TPR, 0, 0);
+		vmexit_complete(cpu, 0);
+		return true;
+	}
 	if (cpu->st.pending_db && !(cpu->st.shadow & SHADOW_MOVSS) && cpu->st.activity != ACT_WAIT_SIPI) {
 		take_debug_trap(cpu);
 		return true;
@@ -133,6 +147,8 @@ bool x86_events(struct x86_cpu *cpu)
 		take_nmi(cpu);
 		return true;
 	}
+	if ((att & ATT_NMI_WINDOW) && exit_instead(cpu, EXIT_NMI_WINDOW))
+		return true;
 	if ((att & ATT_INTR) && take_intr(cpu))
 		return true;
 	return (att & ATT_VINTR) && take_virtual_intr(cpu);

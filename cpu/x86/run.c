@@ -26,8 +26,8 @@
 #include "cpu/x86/exec.h"
 #include "cpu/x86/share.h"
 #include "cpu/x86/stub.h"
-#include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
+#include "cpu/x86/vmexit.h"
 
 static enum outcome block_run(struct x86_cpu *cpu, struct block *b)
 {
@@ -68,7 +68,7 @@ static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 	case OUT_EXIT:
 		if (in)
 			cpu->st.rip = mask_ip(cpu, insn_rip(cpu, in), size);
-		svm_vmexit(cpu, next);
+		vmexit_complete(cpu, next);
 		return;
 	}
 }

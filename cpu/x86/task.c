@@ -8,7 +8,7 @@
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/seg.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 #define TSS16_MIN 0x2b
 #define TSS32_MIN 0x67
@@ -304,6 +304,6 @@ enum outcome task_switch(struct x86_cpu *cpu, u16 sel, enum task_reason why, u64
 		return o;
 	if (o == OUT_FAULT)
 		return x86_deliver(cpu);
-	svm_vmexit(cpu, 0);
+	vmexit_complete(cpu, 0);
 	return OUT_JUMP;
 }

@@ -18,6 +18,8 @@
 #define ROOT_PCID BIT(63)
 _Static_assert(!(MODE_CR0 & MODE_CR4) && !(MODE_EFER & (MODE_CR0 | MODE_CR4)), "space keys pack these bits");
 
+#define SPACE_EPT 1ull /* host_mode of EPT; no bit of the registers is there */
+
 static void tlb_clear(struct x86_cpu *cpu)
 {
 	memset(cpu->c.tlb, 0xff, sizeof(cpu->c.tlb));
@@ -82,7 +84,10 @@ static void space_key_make(const struct x86_cpu *cpu, struct space_key *k)
 	k->asid = cpu->c.asid;
 	if (cpu->c.npt) {
 		k->ncr3 = cpu->c.ncr3;
-		k->host_mode = (cpu->c.host_cr4 & MODE_CR4) | (cpu->c.host_efer & MODE_EFER);
+		if (cpu->c.ept)
+			k->host_mode = SPACE_EPT;
+		else
+			k->host_mode = (cpu->c.host_cr4 & MODE_CR4) | (cpu->c.host_efer & MODE_EFER);
 	}
 	if (!(st->cr0 & CR0_PG)) {
 		k->mode = st->msr.efer & EFER_LMA;
@@ -145,12 +150,15 @@ static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 	bool gbyte = x86_has(m, X86F_PDPE1GB), amd = m->vendor == X86_AMD;
 
 	/* APM vol. 2 15.25.10 "Legacy PAE Mode": under nested paging the four entries are read from memory. */
-	xlate_from_regs(&s->guest, st->cr0, st->cr3, st->cr4, st->msr.efer, cpu->c.npt ? NULL : st->pdpte, m->phys_bits,
+	xlate_from_regs(&s->guest, st->cr0, st->cr3, st->cr4, st->msr.efer, cpu->c.npt && !cpu->c.ept ? NULL : st->pdpte, m->phys_bits,
 			gbyte, amd);
 	s->guest.pkru = st->fpu.pkru;
 	if (!cpu->c.npt)
 		return;
-	xlate_nested(&s->nested, cpu->c.ncr3, cpu->c.host_cr4, cpu->c.host_efer, m->phys_bits, gbyte, amd);
+	if (cpu->c.ept)
+		xlate_ept(&s->nested, cpu->c.ncr3, m->phys_bits);
+	else
+		xlate_nested(&s->nested, cpu->c.ncr3, cpu->c.host_cr4, cpu->c.host_efer, m->phys_bits, gbyte, amd);
 	s->guest.next = &s->nested;
 	s->nested.cache = &s->cache;
 	if (s->cache_ncr3 != k->ncr3 || s->cache_asid != k->asid || s->cache_host_mode != k->host_mode) {
@@ -331,6 +339,28 @@ void tlb_flush_asid(struct x86_cpu *cpu, u32 asid, bool keep_globals)
 			s->group[i].live = false;
 	if (s->cache_asid == asid)
 		memset(&s->cache, 0, sizeof(s->cache));
+	space_select(cpu);
+}
+
+void tlb_flush_ept(struct x86_cpu *cpu, u64 eptp)
+{
+	struct tlb_spaces *s = cpu->spaces;
+
+	for (unsigned i = 0; i < s->next; i++)
+		if (s->group[i].key.host_mode == SPACE_EPT && (!eptp || s->group[i].key.ncr3 >> 12 == eptp >> 12))
+			s->group[i].live = false;
+	memset(&s->cache, 0, sizeof(s->cache));
+	space_select(cpu);
+}
+
+void tlb_flush_guests(struct x86_cpu *cpu)
+{
+	struct tlb_spaces *s = cpu->spaces;
+
+	for (unsigned i = 0; i < s->next; i++)
+		if (s->group[i].key.asid)
+			s->group[i].live = false;
+	memset(&s->cache, 0, sizeof(s->cache));
 	space_select(cpu);
 }
 

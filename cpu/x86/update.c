@@ -6,7 +6,7 @@
 #include "cpu/x86/block.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/space.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 /* A segment that needs no check: base 0, 4 GiB, present, data expand-up and writable or code readable. */
 static bool seg_flat(const struct x86_seg *s, bool code)
@@ -103,6 +103,28 @@ static void attention_set(struct x86_cpu *cpu, u32 bit, bool on)
 }
 
 /*
+ * The same in VMX non-root operation. SDM vol. 3 25.2 "Other Causes of VM Exits", 25.3: with external-interrupt exiting
+ * RFLAGS.IF does not hold interrupts, with virtual NMIs the guest's blocking does not hold physical ones.
+ */
+static u32 vmx_allowed(const struct x86_cpu *cpu)
+{
+	const struct x86_state *st = &cpu->st;
+	bool guest_if = st->rflags & FL_IF,
+	     nmi_blocked = vmx_has(&cpu->c, PIN, VIRTUAL_NMI) ? st->vmx.nmi_blocked : st->nmi_blocked;
+	u32 mask = ATT_INIT | ATT_TPR;
+
+	if (!nmi_blocked && !(st->shadow & SHADOW_MOVSS))
+		mask |= ATT_NMI;
+	if (!st->nmi_blocked && !st->shadow)
+		mask |= ATT_NMI_WINDOW;
+	if ((guest_if || vmx_has(&cpu->c, PIN, EXT_INT)) && !st->shadow)
+		mask |= ATT_INTR;
+	if (guest_if && !st->shadow)
+		mask |= ATT_VINTR;
+	return mask;
+}
+
+/*
  * Which events may be taken now. APM vol. 2 15.17 "Global Interrupt Flag": GIF 0 holds INTR, NMI and INIT; 15.21.1
  * "V_INTR_MASKING": the host's IF decides about physical interrupts. SDM vol. 3 6.8.3 "Masking Exceptions and
  * Interrupts When Switching Stacks".
@@ -114,8 +136,11 @@ void x86_update_attention(struct x86_cpu *cpu)
 	    physical_if = cpu->c.guest && svm_intr_masked_by_vif(cpu) ? svm_host_if(cpu) : guest_if;
 	u32 mask = ATT_STOP | ATT_DROP | ATT_SHADOW | ATT_STEP;
 
-	if (st->svm.gif) {
-		mask |= ATT_INIT;
+	if (cpu->c.vmx.on) {
+		mask |= vmx_allowed(cpu);
+	} else if (st->svm.gif) {
+		if (!st->vmx.on) /* SDM vol. 3 23.8: VMX root operation holds INIT */
+			mask |= ATT_INIT;
 		if (!st->nmi_blocked && !(st->shadow & SHADOW_MOVSS))
 			mask |= ATT_NMI;
 		if (physical_if && !st->shadow)
@@ -141,7 +166,7 @@ void x86_update_all(struct x86_cpu *cpu)
 
 void x86_drop_cache(struct x86_cpu *cpu)
 {
-	svm_decode_controls(cpu);
+	vmexit_decode_controls(cpu);
 	tlb_flush_all(cpu);
 	blocks_drop_all(cpu);
 	x86_update_all(cpu);

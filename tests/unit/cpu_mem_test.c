@@ -45,9 +45,9 @@ bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
 	return false;
 }
 void blocks_drop_all(struct x86_cpu *cpu) {}
-void svm_decode_controls(struct x86_cpu *cpu) {}
+void vmexit_decode_controls(struct x86_cpu *cpu) {}
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
-enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
+enum outcome vmexit_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
 			  bool is_string, bool is_rep)
 {
 	return OUT_EXIT;

@@ -1,0 +1,138 @@
+/*
+ * The VMCS and the capabilities of VMX. SDM vol. 3 chapter 24 "Virtual Machine Control Structures", appendix A "VMX
+ * Capability Reporting Facility".
+ *
+ * The VMCS region is a page of guest RAM: revision identifier, abort indicator, then what each processor may lay out
+ * as it likes: here the launch state and a u64 for every field of vmcs.def. All of a VMCS is there and nowhere else.
+ */
+#ifndef ARCH_X86_VMCS_H
+#define ARCH_X86_VMCS_H
+
+#include "arch/x86/model.h"
+
+enum vmcs_field {
+#define VMCS(name, encoding) VMCS_##name,
+#include "arch/x86/vmcs.def"
+#undef VMCS
+	VMCS_FIELDS,
+	VMCS_NONE = VMCS_FIELDS
+};
+
+#define VMCS_REVISION	  0x4e425831u /* bit 31 is 0 */
+#define VMCS_LAUNCH_CLEAR 0u	      /* any other value than LAUNCHED means the same */
+#define VMCS_LAUNCHED	  1u
+
+struct vmcs {
+	u32 revision, abort;
+	u32 launch, rsvd;
+	u64 f[VMCS_FIELDS];
+};
+_Static_assert(sizeof(struct vmcs) <= 4096, "a VMCS region is a page");
+
+struct vmcs_row {
+	const char *name;
+	u32 encoding;
+};
+extern const struct vmcs_row vmcs_rows[VMCS_FIELDS];
+
+/* Parts of an encoding: SDM vol. 3 table 24-18. */
+#define VMCS_WIDTH(e)	 ((e) >> 13 & 3) /* 0: 16 bits, 1: 64, 2: 32, 3: natural */
+#define VMCS_TYPE(e)	 ((e) >> 10 & 3) /* 0: control, 1: exit information, 2: guest, 3: host */
+#define VMCS_HIGH	 1u		 /* access type: the high half of a 64-bit field */
+#define VMCS_TYPE_EXIT	 1
+#define VMCS_WIDTH_64	 1
+#define VMCS_INDEX_MAX	 0x16 /* of all fields: IA32_VMX_VMCS_ENUM */
+
+/* The field with this encoding (access type aside), or VMCS_NONE. */
+enum vmcs_field vmcs_find(u64 encoding);
+/* The bits that a field can hold. */
+u64 vmcs_field_mask(enum vmcs_field f);
+
+/* The five control words, and their bits as VMX_<WORD>_<NAME>. */
+enum vmx_word { VMX_PIN, VMX_PROC, VMX_PROC2, VMX_EXIT, VMX_ENTRY, VMX_WORDS };
+
+enum {
+#define CTL(word, bit, name, kind, feature) VMX_##word##_##name##_BIT = bit,
+#include "arch/x86/vmxctl.def"
+#undef CTL
+};
+enum vmx_ctl {
+#define CTL(word, bit, name, kind, feature) VMX_##word##_##name = (int)(1u << bit),
+#include "arch/x86/vmxctl.def"
+#undef CTL
+};
+
+/* Which bits of a word must be 1 and which may be, by the TRUE capability MSRs. */
+void vmx_word_allowed(const struct x86_model *m, enum vmx_word w, u32 *must, u32 *may);
+
+#define MSR_VMX_BASIC 0x480u
+#define MSR_VMX_LAST  0x490u
+/* The value of MSR 480h + n. */
+u64 vmx_capability(const struct x86_model *m, unsigned n);
+/* CR4 bits that the model has. */
+u64 vmx_cr4_allowed(const struct x86_model *m);
+
+#define VMX_CR0_FIXED (CR0_PE | CR0_NE | CR0_PG)
+#define VMX_CR4_FIXED CR4_VMXE
+
+/* Interruption information (entry, exit, IDT vectoring): SDM vol. 3 24.8.3. */
+#define VEV_TYPE(v)   ((v) >> 8 & 7)
+#define VEV_EXT_INT   0u
+#define VEV_NMI	      2u
+#define VEV_HARD_EXC  3u
+#define VEV_SOFT_INT  4u
+#define VEV_PRIV_SOFT 5u
+#define VEV_SOFT_EXC  6u
+#define VEV_OTHER     7u
+#define VEV_ERROR     BIT(11)
+#define VEV_NMI_IRET  BIT(12) /* exit: NMI unblocking due to IRET */
+#define VEV_VALID     BIT(31)
+
+/* Segment access rights: SDM vol. 3 table 24-2. */
+#define VAR_UNUSABLE BIT(16)
+static inline u64 vmx_ar(u16 attr)
+{
+	return (attr & 0xffu) | (attr & 0xf00u) << 4 | (attr & SEG_P ? 0 : VAR_UNUSABLE);
+}
+static inline u16 vmx_attr(u64 ar)
+{
+	u16 attr = (u16)((ar & 0xff) | (ar >> 4 & 0xf00));
+
+	return ar & VAR_UNUSABLE ? attr & (u16)~SEG_P : attr;
+}
+
+/* Interruptibility state: SDM vol. 3 table 24-3. Bits 0 and 1 are SHADOW_STI and SHADOW_MOVSS of state.h. */
+#define VINT_STI   BIT(0)
+#define VINT_MOVSS BIT(1)
+#define VINT_SMI   BIT(2)
+#define VINT_NMI   BIT(3)
+
+/* EPTP: SDM vol. 3 24.6.11. */
+#define EPTP_AD BIT(6)
+
+/* Basic exit reasons that the processor itself needs by number; others come from exits.def. */
+#define VMX_ENTRY_FAILED BIT(31)
+
+/* VM-instruction error numbers: SDM vol. 3 30.4. */
+enum vmx_error {
+	VMERR_VMCALL_ROOT = 1,
+	VMERR_VMCLEAR_ADDRESS = 2,
+	VMERR_VMCLEAR_VMXON = 3,
+	VMERR_LAUNCH_NOT_CLEAR = 4,
+	VMERR_RESUME_NOT_LAUNCHED = 5,
+	VMERR_ENTRY_CONTROLS = 7,
+	VMERR_ENTRY_HOST = 8,
+	VMERR_VMPTRLD_ADDRESS = 9,
+	VMERR_VMPTRLD_VMXON = 10,
+	VMERR_VMPTRLD_REVISION = 11,
+	VMERR_NO_FIELD = 12,
+	VMERR_READ_ONLY = 13,
+	VMERR_VMXON_ROOT = 15,
+	VMERR_ENTRY_MOVSS = 26,
+	VMERR_INV_OPERAND = 28,
+};
+
+/* VMX abort indicators: SDM vol. 3 27.7 "VMX Aborts". */
+enum vmx_abort { VMABORT_MSR_STORE = 1, VMABORT_HOST_PDPTE = 2, VMABORT_VMCS = 3, VMABORT_MSR_LOAD = 4 };
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * VM entry's checks as pure rules over a copy of the VMCS; rows in vmentry_rules.def. SDM vol. 3 26.2, 26.3.
+ *
+ * They run before anything is committed, and dry by the inspector. PDPTEs that come from memory and the MSR-load area
+ * are checked by the processor as it loads them.
+ */
+#ifndef ARCH_X86_VMENTRY_RULES_H
+#define ARCH_X86_VMENTRY_RULES_H
+
+#include "arch/x86/vmcs.h"
+
+/* What the rules depend on besides the VMCS. */
+struct vmentry_env {
+	u32 must[VMX_WORDS], may[VMX_WORDS];
+	u64 cr4_allowed, efer_allowed;
+	u32 phys_bits;
+	u32 virtual_tpr; /* byte 80h of the virtual-APIC page */
+	bool host_long;	 /* EFER.LMA at VM entry */
+	bool link_valid; /* the link pointer names a region with the right revision */
+};
+
+enum vmentry_area { VMENTRY_CONTROL, VMENTRY_HOST, VMENTRY_GUEST };
+
+enum vmentry_rule {
+#define RULE(area, name, text, illegal) VMENTRY_RULE_##name,
+#include "arch/x86/vmentry_rules.def"
+#undef RULE
+	VMENTRY_RULES, /* none broken */
+};
+
+struct vmentry_rule_row {
+	const char *name, *text;
+	enum vmentry_area area;
+};
+extern const struct vmentry_rule_row vmentry_rule_rows[VMENTRY_RULES];
+
+/* Fills what follows from the model; the last three fields are the caller's. */
+void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m);
+/* The first rule that the VMCS breaks, or VMENTRY_RULES. */
+enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *e);
+
+#endif
