@@ -34,7 +34,9 @@ chain)
 	for level in 1 2; do
 		log=$tmp/dmesg/dmesg-L$level.txt
 		[ -s "$log" ] || die "no log of L$level"
-		grep -Ei 'WARNING|BUG:|unchecked MSR|lost interrupt|clocksource.*unstable|MP-BIOS|APIC error' "$log" >"$tmp/out" && die "L$level's log complains"
+		if grep -Ei 'WARNING|BUG:|unchecked MSR|lost interrupt|clocksource.*unstable|MP-BIOS|APIC error' "$log" >"$tmp/out"; then
+			die "L$level's log complains"
+		fi
 	done
 	;;
 svm-off)
