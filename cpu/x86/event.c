@@ -368,6 +368,18 @@ static u64 event_rewind(struct x86_cpu *cpu, unsigned insn_len)
 	return next;
 }
 
+/* SDM vol. 3 27.1 "Architectural State Before a VM Exit": what an event leaves in CR2 and DR6 is there although its
+ * delivery was cut short, since whoever injects it again does not set them. */
+static void event_interrupted(struct x86_cpu *cpu, const struct x86_event *ev)
+{
+	if (event_is_exception(ev) && ev->vector == EXC_PF)
+		cpu->st.cr2 = ev->cr2;
+	if (event_is_exception(ev) && ev->vector == EXC_DB) {
+		cpu->st.dr6 |= ev->db;
+		cpu->st.dr7 &= ~DR7_GD;
+	}
+}
+
 enum outcome x86_deliver(struct x86_cpu *cpu)
 {
 	struct x86_event ev = cpu->c.event;
@@ -394,6 +406,8 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 		if (o == OUT_FAULT)
 			o = vmexit_check_exception(cpu, &cpu->c.event);
 		if (o == OUT_EXIT) {
+			if (cpu->c.delivering.kind != EV_NONE)
+				event_interrupted(cpu, &cpu->c.delivering);
 			vmexit_complete(cpu, next);
 			return OUT_JUMP;
 		}
