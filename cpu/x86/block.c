@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "cpu/x86/exec.h"
+#include "cpu/x86/jump.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/share.h"
 
@@ -163,8 +164,34 @@ static void page_unlink(struct x86_cpu *cpu, u64 page, struct block *b)
 		page_put(cpu, p);
 }
 
+static void unlink_from(struct insn *in, const struct block *b)
+{
+	if (!(in->links & LINK_HERE))
+		return;
+	for (unsigned i = 0; i < 2; i++)
+		if (in->link[i] == b)
+			in->link[i] = NULL;
+}
+
+/* Makes the direct branches of its page forget a block that was found dead when one of them led to it. */
+static noinline void unlink_dead(struct x86_cpu *cpu, const struct block *dead)
+{
+	u64 page = ALIGN_DOWN(dead->pa, RAM_PAGE);
+	struct page_record *p = page_find(cpu->blocks, page);
+
+	for (struct block *b = p ? p->first : NULL; b; b = *page_link(b, page)) {
+		unlink_from(&b->insn[b->n - 1], dead);
+		unlink_from(&b->insn[b->n], dead);
+	}
+}
+
 /* What every instruction of a dead block has become: look the code up again, at this very instruction. */
-static enum outcome leave_dead(struct x86_cpu *cpu, const struct insn *in) { LEAVE(cpu, in, OUT_RETRY); }
+static enum outcome leave_dead(struct x86_cpu *cpu, const struct insn *in)
+{
+	if (in == cpu->c.running->insn)
+		unlink_dead(cpu, cpu->c.running);
+	LEAVE(cpu, in, OUT_RETRY);
+}
 
 static void block_kill(struct x86_cpu *cpu, struct block *b)
 {
@@ -179,7 +206,6 @@ static void block_kill(struct x86_cpu *cpu, struct block *b)
 	b->dead = true;
 	for (unsigned i = 0; i <= b->n; i++)
 		b->insn[i].fn = leave_dead;
-	tlb_flush_code_gen(cpu);
 }
 
 static bool page_written(struct x86_cpu *cpu, u64 page, u64 from, u64 to)
@@ -248,6 +274,41 @@ static enum outcome block_end(struct x86_cpu *cpu, const struct insn *in)
 	LEAVE(cpu, in - 1, OUT_JUMP);
 }
 
+/* The same in 64-bit code. */
+static enum outcome block_end64(struct x86_cpu *cpu, const struct insn *in)
+{
+	if (unlikely(!chain_may(cpu)))
+		return block_end(cpu, in);
+	cpu->st.rip += in->off;
+	return chain_direct(cpu, in, false);
+}
+
+enum outcome chain_link(struct x86_cpu *cpu, const struct insn *in, bool taken)
+{
+	const struct jump_entry *j = jump_slot(cpu, cpu->st.rip);
+
+	if (likely(j->la == cpu->st.rip && j->key == cpu->c.jump_key) && chain_may(cpu)) {
+		if (in->links & (taken ? LINK_TAKEN : LINK_NEXT))
+			((struct insn *)in)->link[taken] = j->b;
+		return chain_to(cpu, in, j->b);
+	}
+	LEAVE(cpu, in->fn == block_end64 ? in - 1 : in, OUT_JUMP);
+}
+
+/* Which links may be set: those that stay in the page. */
+static void block_links(struct block *b)
+{
+	u64 end = (b->pa & (RAM_PAGE - 1)) + b->len;
+	struct insn *last = &b->insn[b->n - 1], *mark = &b->insn[b->n];
+
+	if (b->pa2 != NO_PAGE || end >= RAM_PAGE)
+		return;
+	mark->links |= LINK_NEXT;
+	last->links |= LINK_NEXT;
+	if ((last->links & LINK_HERE) && end + last->imm < RAM_PAGE)
+		last->links |= LINK_TAKEN;
+}
+
 /* Guest code bytes at pa, up to the end of its page: RAM in place, anything else copied to buf. */
 static const u8 *code_bytes(struct x86_cpu *cpu, u64 pa, unsigned len, u8 *buf)
 {
@@ -291,6 +352,7 @@ static void decode_page(struct x86_cpu *cpu, struct block *b, const u8 *bytes, u
 			break;
 		b->len += len;
 		left -= len;
+		b->insn[b->n].pos = b->n + 1;
 		b->n++;
 	}
 }
@@ -313,6 +375,7 @@ static enum outcome decode_crossing(struct x86_cpu *cpu, u64 la, u64 pa, u32 mod
 	b->pa2 = ALIGN_DOWN(pa2, RAM_PAGE);
 	b->len = insn_decode(cpu, bytes, 15, mode, 0, &b->insn[0], &ends);
 	b->n = 1;
+	b->insn[0].pos = 1;
 	*out = b;
 	return OUT_NEXT;
 }
@@ -342,8 +405,11 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 		}
 	}
 	memset(&b->insn[b->n], 0, sizeof(struct insn));
-	b->insn[b->n].fn = block_end;
+	b->insn[b->n].fn = (mode & MODE_SIZE) == 2 ? block_end64 : block_end;
 	b->insn[b->n].off = b->len;
+	b->insn[b->n].pos = b->n;
+	b->insn[b->n].links = (mode & MODE_SIZE) == 2 ? LINK_HERE : 0;
+	block_links(b);
 	arena_take(s, sizeof(*b) + (b->n + 1) * sizeof(struct insn));
 	b->hash_next = s->hash[block_hash(pa, mode)];
 	s->hash[block_hash(pa, mode)] = b;
@@ -399,8 +465,8 @@ static noinline enum outcome block_find_slow(struct x86_cpu *cpu, u64 la, struct
 
 enum outcome block_find(struct x86_cpu *cpu, struct block **out)
 {
-	u64 la = cpu->st.rip, key;
-	unsigned slot;
+	struct jump_entry *j;
+	u64 la = cpu->st.rip;
 	enum outcome o;
 
 	if (unlikely(!(cpu->c.mode & 2))) {
@@ -409,19 +475,15 @@ enum outcome block_find(struct x86_cpu *cpu, struct block **out)
 		la += cpu->st.seg[CS].base;
 		la = (u32)la;
 	}
-	key = cpu->c.fetch_space | (u64)cpu->c.mode << 16 | cpu->c.jump_gen << 32;
-	slot = (la ^ (la >> 11) ^ cpu->c.fetch_space * 0x4du) & (JUMP_CACHE - 1);
-	if (likely(cpu->c.jump[slot].rip == la && cpu->c.jump[slot].key == key)) {
-		*out = cpu->c.jump[slot].b;
+	jump_key_update(cpu); /* MODE_SINGLE comes and goes */
+	j = jump_slot(cpu, la);
+	if (likely(j->la == la && j->key == cpu->c.jump_key && !j->b->dead)) {
+		*out = j->b;
 		return OUT_NEXT;
 	}
 	o = block_find_slow(cpu, la, out);
-	if (o == OUT_NEXT) {
-		/* A fetch may have filled the TLB anew, and with it changed the generation. */
-		key = cpu->c.fetch_space | (u64)cpu->c.mode << 16 | cpu->c.jump_gen << 32;
-		cpu->c.jump[slot].rip = la;
-		cpu->c.jump[slot].key = key;
-		cpu->c.jump[slot].b = *out;
-	}
+	/* A fetch may have filled the TLB anew, and with it changed the generation: the key is read now. */
+	if (o == OUT_NEXT)
+		*jump_slot(cpu, la) = (struct jump_entry){la, cpu->c.jump_key, *out};
 	return o;
 }

@@ -10,6 +10,16 @@
 
 #include "cpu/x86/cpu.h"
 
+static always_inline struct jump_entry *jump_slot(struct x86_cpu *cpu, u64 la)
+{
+	return &cpu->c.jump[(la ^ (la >> 12) ^ (cpu->c.jump_key & 0xffff) * 0x4du) & (JUMP_CACHE - 1)];
+}
+/* After fetch_space, mode or jump_gen. */
+static inline void jump_key_update(struct x86_cpu *cpu)
+{
+	cpu->c.jump_key = cpu->c.fetch_space | (u64)cpu->c.mode << 16 | cpu->c.jump_gen << 32;
+}
+
 int blocks_new(struct x86_cpu *cpu);
 void blocks_free(struct x86_cpu *cpu);
 /* The block at st.rip in the present mode: OUT_NEXT with *out set, or the fetch's fault or exit (recorded). */

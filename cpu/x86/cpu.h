@@ -44,12 +44,17 @@ typedef enum outcome insn_fn(struct x86_cpu *cpu, const struct insn *in);
 /* One decoded instruction. Register operands are byte offsets into struct x86_cpu, so that AH is just an offset one higher. */
 struct insn {
 	insn_fn *fn;  /* what the loop calls: the operation, or a check prologue that calls `op` */
-	insn_fn *op;
+	union {
+		struct {
+			insn_fn *op;
+			s64 disp; /* RIP-relative: includes the offset of the next instruction */
+		};
+		struct block *link[2]; /* LINK_HERE: where to go on, not taken and taken (jump.h); NULL: not known */
+	};
 	union {
 		u64 imm;          /* sign-extended to 64 bits; absolute address of moffs forms; branch displacement */
 		const void *stub; /* code of a host-unit stub (jit/), see stub.h */
 	};
-	s64 disp;             /* RIP-relative: includes the offset of the next instruction */
 	u16 dst, src;         /* operand registers; src2 for three-operand forms */
 	u16 src2;
 	u16 base, index, seg; /* of u64s that are summed: a register, st.rip, c.zero, or a segment base */
@@ -64,7 +69,13 @@ struct insn {
 	u8 flags;             /* IN_* */
 	u8 aux;               /* free for the instruction's own use (binder and handler agree) */
 	u16 msize;            /* bytes of the memory operand */
+	u8 pos;               /* instructions of the block up to and with this one */
+	u8 links;             /* LINK_*: a direct branch or the end marker, whose successors may be linked */
 };
+
+#define LINK_HERE 1u  /* there is no operation or memory operand: `link` is in use */
+#define LINK_NEXT 2u  /* the next instruction begins in the block's own page: link[0] may be set */
+#define LINK_TAKEN 4u /* the target does: link[1] */
 
 #define IN_LOCK 1u
 #define IN_REP 2u
@@ -148,7 +159,13 @@ enum attention {
 #define MODE_SINGLE 128u  /* blocks of one instruction: tracing, lockstep, single step */
 #define MODE_CPL3 256u
 
-#define JUMP_CACHE 2048 /* entries, a power of two */
+#define JUMP_CACHE 4096 /* entries, a power of two */
+
+/* Where the block of a linear address is. Its key stands for the mode, the space of fetches and the generation. */
+struct jump_entry {
+	u64 la, key;
+	struct block *b; /* may be dead */
+};
 
 struct x86_cache {
 	u64 zero;            /* always 0: a register that is not there */
@@ -179,7 +196,8 @@ struct x86_cache {
 	struct x86_event delivering; /* event whose delivery is in progress: EXITINTINFO */
 	u64 space_gen;
 	u64 jump_gen;
-	struct { u64 rip; u64 key; struct block *b; } jump[JUMP_CACHE];
+	u64 jump_key; /* of entries that hold now */
+	struct jump_entry jump[JUMP_CACHE];
 	struct tlb_entry tlb[TLB_ENTRIES];
 	struct tlb_phys tlb_phys[TLB_ENTRIES];
 };
@@ -222,6 +240,8 @@ struct x86_cpu {
 	u32 spins;         /* PAUSEs executed */
 	u64 drop_every;    /* test mode: throw the cache away every so many instructions; 0: never */
 	u64 insn_limit;    /* tests: leave run after so many instructions; 0: none */
+	u64 count_until;   /* the loop has something to do when n.insns gets there */
+	u64 chain_until;   /* blocks go on to one another without the loop while n.insns is below */
 };
 
 static inline struct x86_cpu *x86_cpu_of(struct vcpu *v) { return (struct x86_cpu *)v; }
@@ -244,6 +264,7 @@ static inline u64 insn_next_rip(const struct x86_cpu *cpu, const struct insn *in
  * own predicted indirect branch); without, the loop in run.c calls each in turn. Both mean the same.
  */
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(NESTBOX_CALL_LOOP)
+#define NESTBOX_THREADED
 #define NEXT(cpu, in) return (in)[1].fn(cpu, (in) + 1)
 #else
 #define NEXT(cpu, in) return OUT_NEXT

@@ -9,7 +9,7 @@
 
 /* A direct target that is canonical when the next RIP is, short of the edges, needs no check: jump_to64 is cheap
  * anyway. */
-HANDLER(jmp_rel64) { return jump_to64(cpu, in, insn_next_rip(cpu, in) + in->imm); }
+HANDLER(jmp_rel64) { return jump_direct64(cpu, in, insn_next_rip(cpu, in) + in->imm, true); }
 HANDLER(jmp_rel) { return jump_to_any(cpu, in, insn_next_rip(cpu, in) + in->imm, in->opsize); }
 HANDLER(jmp_reg64) { return jump_to64(cpu, in, REG64(cpu, in->dst)); }
 HANDLER(jmp_reg) { return jump_to_any(cpu, in, REG64(cpu, in->dst), in->opsize); }
@@ -93,6 +93,7 @@ bool bind_jmp(struct bind *b)
 	wide = bind_code64(b) && b->in->opsize == 8;
 	if (b->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return bind_far(b, jmp_far);
+	b->in->links = wide && op_is_imm(&b->op[0]) ? LINK_HERE : 0;
 	if (op_is_imm(&b->op[0]))
 		b->in->fn = wide ? jmp_rel64 : jmp_rel;
 	else if (op_is_reg(&b->op[0]))
@@ -115,20 +116,31 @@ static noinline enum outcome call_any(struct x86_cpu *cpu, const struct insn *in
 	LEAVE(cpu, in, OUT_JUMP);
 }
 
-static always_inline enum outcome call_to64(struct x86_cpu *cpu, const struct insn *in, u64 to)
+/* The store that a call is, in 64-bit code; false: not so easily. */
+static always_inline bool call_push64(struct x86_cpu *cpu, const struct insn *in, u64 to)
 {
 	u64 la = cpu->st.gpr[RSP] - 8;
 	GUEST(u64) *p = mem_look(cpu, la, 8, ACC_WRITE);
 
 	if (unlikely(!p) || unlikely(!rip_plain(to)))
-		return call_any(cpu, in, to);
+		return false;
 	*p = insn_next_rip(cpu, in);
 	cpu->st.gpr[RSP] = la;
 	cpu->st.rip = to;
-	LEAVE(cpu, in, OUT_JUMP);
+	return true;
 }
 
-HANDLER(call_rel64) { return call_to64(cpu, in, insn_next_rip(cpu, in) + in->imm); }
+static always_inline enum outcome call_to64(struct x86_cpu *cpu, const struct insn *in, u64 to)
+{
+	return likely(call_push64(cpu, in, to)) ? chain_find(cpu, in) : call_any(cpu, in, to);
+}
+
+HANDLER(call_rel64)
+{
+	u64 to = insn_next_rip(cpu, in) + in->imm;
+
+	return likely(call_push64(cpu, in, to)) ? chain_direct(cpu, in, true) : call_any(cpu, in, to);
+}
 HANDLER(call_rel) { return call_any(cpu, in, insn_next_rip(cpu, in) + in->imm); }
 HANDLER(call_reg64) { return call_to64(cpu, in, REG64(cpu, in->dst)); }
 HANDLER(call_reg) { return call_any(cpu, in, REG64(cpu, in->dst)); }
@@ -158,6 +170,7 @@ bool bind_call(struct bind *b)
 	wide = bind_code64(b) && b->in->opsize == 8;
 	if (b->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return bind_far(b, call_far);
+	b->in->links = wide && op_is_imm(&b->op[0]) ? LINK_HERE : 0;
 	if (op_is_imm(&b->op[0]))
 		b->in->fn = wide ? call_rel64 : call_rel;
 	else if (op_is_reg(&b->op[0]))
@@ -191,7 +204,7 @@ HANDLER(ret64)
 		return ret_any(cpu, in);
 	cpu->st.gpr[RSP] = la + 8 + in->imm;
 	cpu->st.rip = to;
-	LEAVE(cpu, in, OUT_JUMP);
+	return chain_find(cpu, in);
 }
 
 HANDLER(ret_far) { LEAVE(cpu, in, far_ret(cpu, in->opsize, in->imm)); }

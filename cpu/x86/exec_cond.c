@@ -11,9 +11,9 @@
 #define CONDITIONAL(cc)                                                                                                \
 	HANDLER(jcc64_##cc)                                                                                            \
 	{                                                                                                              \
-		u64 next = insn_next_rip(cpu, in), to = cond(FLAGS(cpu), cc) ? next + in->imm : next;                  \
+		bool taken = cond(FLAGS(cpu), cc);                                                                     \
                                                                                                                        \
-		return jump_to64(cpu, in, to);                                                                         \
+		return jump_direct64(cpu, in, insn_next_rip(cpu, in) + (-(u64)taken & in->imm), taken);                \
 	}                                                                                                              \
 	HANDLER(jcc_any_##cc)                                                                                          \
 	{                                                                                                              \
@@ -95,9 +95,12 @@ static const struct conditional *condition_of(struct bind *b)
 bool bind_jcc(struct bind *b)
 {
 	const struct conditional *c = condition_of(b);
+	bool wide;
 
 	bind_branch_size(b);
-	b->in->fn = bind_code64(b) && b->in->opsize == 8 ? c->jcc64 : c->jcc_any;
+	wide = bind_code64(b) && b->in->opsize == 8;
+	b->in->fn = wide ? c->jcc64 : c->jcc_any;
+	b->in->links = wide ? LINK_HERE : 0;
 	return true;
 }
 

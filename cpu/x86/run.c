@@ -29,12 +29,19 @@
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vmexit.h"
 
+/*
+ * Instructions that run between two visits to the loop. Not every handler's NEXT is a sibling call, so this also bounds the
+ * stack.
+ */
+#define CHAIN_MAX 2048
+
 static enum outcome block_run(struct x86_cpu *cpu, struct block *b)
 {
 	const struct insn *in = b->insn;
 	enum outcome o;
 
 	cpu->c.running = b;
+	cpu->chain_until = MIN(cpu->count_until, cpu->n.insns + CHAIN_MAX);
 	while ((o = in->fn(cpu, in)) == OUT_NEXT)
 		in++;
 	return o;
@@ -73,10 +80,11 @@ static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 	}
 }
 
-static void count(struct x86_cpu *cpu, const struct block *b, const struct insn *in, enum outcome o)
+/* Blocks that chained to this one have counted themselves. */
+static void count(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 {
 	cpu->n.blocks++;
-	cpu->n.insns += (unsigned)(in - b->insn) + (o != OUT_RETRY);
+	cpu->n.insns += (unsigned)(in - cpu->c.running->insn) + (o != OUT_RETRY);
 }
 
 /* Runs from st.rip to the next reason to leave a block, and settles it. */
@@ -91,7 +99,7 @@ static enum outcome run_once(struct x86_cpu *cpu)
 		return o;
 	}
 	o = block_run(cpu, b);
-	count(cpu, b, cpu->c.in, o);
+	count(cpu, cpu->c.in, o);
 	settle(cpu, cpu->c.in, o);
 	return o;
 }
@@ -120,6 +128,7 @@ static void run_single(struct x86_cpu *cpu)
 {
 	bool step = cpu->st.rflags & FL_TF;
 	u32 guest = cpu->c.guest, shadow = cpu->st.shadow;
+	u64 count_until = cpu->count_until;
 	enum outcome o;
 
 	if (has_code_breakpoints(cpu) && !(cpu->st.rflags & FL_RF)) {
@@ -134,12 +143,14 @@ static void run_single(struct x86_cpu *cpu)
 	}
 	cpu->st.rflags &= ~FL_RF;
 	cpu->c.mode |= MODE_SINGLE;
+	cpu->count_until = 0;
 	if (trace_on(cpu->topics, TRACE_INSN))
 		trace_insn_before(cpu);
 	o = run_once(cpu);
 	if (trace_on(cpu->topics, TRACE_INSN))
 		trace_insn_after(cpu);
 	cpu->c.mode &= ~MODE_SINGLE;
+	cpu->count_until = count_until;
 	if (shadow && cpu->c.guest == guest) {
 		cpu->st.shadow = 0;
 		x86_update_attention(cpu);
@@ -209,29 +220,30 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 	struct x86_cpu *cpu = x86_cpu_of(v);
 	u64 next_drop = cpu->drop_every ? cpu->n.insns + cpu->drop_every : ~0ull;
 	u64 limit = cpu->insn_limit ? cpu->n.insns + cpu->insn_limit : ~0ull;
-	u64 next_count = MIN(next_drop, limit);
 	enum run_exit exit;
 
 	share_unpark(cpu);
 	stub_clean_mxcsr();
 	x86_update_all(cpu);
+	cpu->count_until = MIN(next_drop, limit);
 	for (;;) {
 		if (unlikely(attention(cpu)) || unlikely(cpu->st.activity != ACT_RUNNING)) {
 			if (attend(cpu, &exit, e))
 				break;
 			continue;
 		}
-		if (unlikely(cpu->n.insns >= next_count)) {
+		if (unlikely(cpu->n.insns >= cpu->count_until)) {
 			if (cpu->n.insns >= limit) {
 				exit = RUN_STOPPED;
 				break;
 			}
 			x86_drop_cache(cpu);
 			next_drop = cpu->n.insns + cpu->drop_every;
-			next_count = MIN(next_drop, limit);
+			cpu->count_until = MIN(next_drop, limit);
 		}
 		run_once(cpu);
 	}
+	cpu->count_until = 0;
 	stub_fold_mxcsr(cpu);
 	share_park(cpu);
 	return exit;
@@ -248,7 +260,7 @@ enum outcome x86_step(struct x86_cpu *cpu)
 	cpu->c.in = NULL;
 	if (o == OUT_NEXT) {
 		o = block_run(cpu, b);
-		count(cpu, b, cpu->c.in, o);
+		count(cpu, cpu->c.in, o);
 		if (o == OUT_END)
 			cpu->st.rip = mask_ip(cpu, insn_next_rip(cpu, cpu->c.in), 4);
 	}

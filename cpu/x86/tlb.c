@@ -193,11 +193,13 @@ void space_select(struct x86_cpu *cpu)
 		cpu->c.space = cpu->st.rflags & FL_AC ? base + TLB_SUPER : cpu->c.system_space;
 		cpu->c.fetch_space = base + TLB_SUPER;
 	}
+	jump_key_update(cpu);
 }
 
 void tlb_flush_code_gen(struct x86_cpu *cpu)
 {
 	cpu->c.jump_gen++;
+	jump_key_update(cpu);
 	if (cpu->spaces)
 		memset(cpu->spaces->seen_exec, 0, sizeof(cpu->spaces->seen_exec));
 }
