@@ -333,7 +333,7 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return cmocka_run_group_tests(tests, NULL, NULL);
 	for (unsigned i = 0; i < ARRAY_SIZE(tests) && !rc; i++) {
-		until = seconds() + atof(argv[1]) / ARRAY_SIZE(tests);
+		until = seconds() + atof(argv[1]) / (double)ARRAY_SIZE(tests);
 		rc = _cmocka_run_group_tests(tests[i].name, &tests[i], 1, NULL, NULL);
 	}
 	return rc;
