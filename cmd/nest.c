@@ -103,7 +103,7 @@ static int take_option(struct nest *n, int which, const char *v)
 		return opt_number(v, 2, TREE_LEVELS, &n->depth) ? -1 : usage("--depth wants a number from 2 to 8");
 	case NEST_VENDOR:
 		if (!strcmp(v, "intel"))
-			n->vendor_cpu = "Cascadelake-Server";
+			n->vendor_cpu = "Haswell-noTSX-IBRS";
 		else if (strcmp(v, "amd") && strcmp(v, "auto"))
 			return usage("--vendor wants amd, intel or auto");
 		return -1;
