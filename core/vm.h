@@ -51,6 +51,7 @@ struct vm {
 	unsigned nvcpus;
 	struct vcpu *vcpu[VM_VCPUS];
 	_Atomic u32 split_lock; /* spin lock of LOCK operations that cannot be done in place (cpu/: crossing pages) */
+	_Atomic u32 frozen;	/* its holder has the other processors stand still (cpu/: LOCK across pages) */
 	_Atomic int stop; /* enum vm_stop; the first reason wins */
 	int stop_code;
 	void (*on_stop)(void *ctx); /* called once, any thread, lock held or not: wakes whoever waits for the VM */

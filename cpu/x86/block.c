@@ -1,12 +1,14 @@
 /*
- * The block store: an arena of decoded blocks, a hash by (physical address, mode), and a list of blocks for each physical page.
+ * The block store: an arena of decoded blocks, a hash by (physical address, mode), and a list of blocks for each
+ * physical page.
  *
  * Invariants
- *   - A page record exists exactly while the page has live blocks or is being decoded; while it exists this processor is counted
- *     in the page's RAM_CODE and no TLB entry of any processor allows a direct store to it (share.h).
- *   - A dead block is in no hash chain and no page list, and each of its instructions leaves the block before it does anything
- *     (leave_dead), so that a store into the running block takes effect at the very next instruction.
- *   - Memory comes from the arena only; it is given back all at once, between blocks, when the arena is full (blocks_drop_all).
+ *   - A page record exists exactly while the page has live blocks or is being decoded; while it exists this processor
+ * is counted in the page's RAM_CODE and no TLB entry of any processor allows a direct store to it (share.h).
+ *   - A dead block is in no hash chain and no page list, and each of its instructions leaves the block before it does
+ * anything (leave_dead), so that a store into the running block takes effect at the very next instruction.
+ *   - Memory comes from the arena only; it is given back all at once, between blocks, when the arena is full
+ * (blocks_drop_all).
  */
 #include "cpu/x86/block.h"
 
@@ -20,10 +22,10 @@
 #include "cpu/x86/mem.h"
 #include "cpu/x86/share.h"
 
-#define ARENA_BYTES (256ull << 20) /* reserved, touched as it fills */
-#define HASH_SIZE (1u << 16)
+#define ARENA_BYTES    (256ull << 20) /* reserved, touched as it fills */
+#define HASH_SIZE      (1u << 16)
 #define PAGE_HASH_SIZE (1u << 13)
-#define NO_PAGE (~0ull)
+#define NO_PAGE	       (~0ull)
 
 struct page_record {
 	u64 pa;
@@ -77,7 +79,8 @@ static void *arena_take(struct x86_blocks *s, u64 size)
 
 static bool arena_full(const struct x86_blocks *s)
 {
-	return ARENA_BYTES - s->used < 2 * (sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn)) + 4 * sizeof(struct page_record);
+	return ARENA_BYTES - s->used <
+	       2 * (sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn)) + 4 * sizeof(struct page_record);
 }
 
 static struct page_record *page_find(const struct x86_blocks *s, u64 pa)
@@ -120,9 +123,13 @@ static void page_put(struct x86_cpu *cpu, struct page_record *p)
 	s->free_pages = p;
 }
 
-bool block_page_has_code(struct x86_cpu *cpu, u64 pa) { return page_find(cpu->blocks, ALIGN_DOWN(pa, RAM_PAGE)) != NULL; }
+bool block_page_has_code(struct x86_cpu *cpu, u64 pa)
+{
+	return page_find(cpu->blocks, ALIGN_DOWN(pa, RAM_PAGE)) != NULL;
+}
 
-/* Each page list runs through the link that belongs to that page: page_next for the first page, page2_next for the second. */
+/* Each page list runs through the link that belongs to that page: page_next for the first page, page2_next for the
+ * second. */
 static struct block **page_link(struct block *b, u64 page) { return b->pa2 == page ? &b->page2_next : &b->page_next; }
 
 static u64 line_mask(u64 first, u64 last) { return MASK(last / 64 + 1) & ~MASK(first / 64); }
@@ -337,7 +344,8 @@ static void page_unused(struct x86_cpu *cpu, u64 page)
 		page_put(cpu, p);
 }
 
-/* The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy. */
+/* The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy.
+ */
 static void decode_page(struct x86_cpu *cpu, struct block *b, const u8 *bytes, unsigned left, unsigned max)
 {
 	bool ends = false;
@@ -358,7 +366,8 @@ static void decode_page(struct x86_cpu *cpu, struct block *b, const u8 *bytes, u
 }
 
 /* One instruction that begins in this page and ends in the next. */
-static enum outcome decode_crossing(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, const u8 *head, unsigned avail, struct block **out)
+static enum outcome decode_crossing(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, const u8 *head, unsigned avail,
+				    struct block **out)
 {
 	u8 bytes[16], buf[16];
 	struct block *b;
@@ -421,7 +430,8 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 	return OUT_NEXT;
 }
 
-/* A block whose only instruction crosses into a second page holds only while that page is still the one it was decoded from. */
+/* A block whose only instruction crosses into a second page holds only while that page is still the one it was decoded
+ * from. */
 static enum outcome second_page(struct x86_cpu *cpu, struct block *b, u64 la, bool *same)
 {
 	u64 pa2;

@@ -3,20 +3,18 @@
  * SDM vol. 3 8.1.2 "Bus Locking"; APM vol. 2 7.3.2 "Access Atomicity". CMPXCHG always stores to memory: a failed
  * comparison too needs write access.
  */
-#include <sched.h>
-
 #include "cpu/x86/int.h"
+#include "cpu/x86/share.h"
 
-static void split_lock(struct vm *vm)
+/* Only then does the operation have to be kept from the others' ordinary accesses: MMIO is never shared that way. */
+static bool must_freeze(const struct x86_cpu *cpu, u64 la, unsigned size)
 {
-	while (atomic_exchange_explicit(&vm->split_lock, 1, memory_order_acquire))
-		sched_yield();
+	return cpu->vm->nvcpus > 1 && la % RAM_PAGE + size > RAM_PAGE;
 }
-
-static void split_unlock(struct vm *vm) { atomic_store_explicit(&vm->split_lock, 0, memory_order_release); }
 
 enum outcome rmw_locked(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc, struct mem_rmw *m)
 {
+	bool freeze = must_freeze(cpu, la, size);
 	enum outcome o;
 
 	m->p = mem_look(cpu, la, size, ACC_WRITE);
@@ -24,10 +22,15 @@ enum outcome rmw_locked(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc
 		m->bounced = 0;
 		return OUT_NEXT;
 	}
-	split_lock(cpu->vm);
+	share_split_lock(cpu);
+	if (unlikely(freeze))
+		share_freeze(cpu);
 	o = mem_rmw_begin(cpu, la, size, acc, m);
-	if (o != OUT_NEXT || !m->bounced)
-		split_unlock(cpu->vm);
+	if (o != OUT_NEXT || !m->bounced) {
+		if (unlikely(freeze))
+			share_thaw(cpu);
+		share_split_unlock(cpu);
+	}
 	return o;
 }
 
@@ -38,7 +41,8 @@ enum outcome rmw_locked_end(struct x86_cpu *cpu, struct mem_rmw *m)
 	if (likely(!m->bounced))
 		return OUT_NEXT;
 	o = mem_rmw_end(cpu, m);
-	split_unlock(cpu->vm);
+	share_thaw(cpu);
+	share_split_unlock(cpu);
 	return o;
 }
 

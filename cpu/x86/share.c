@@ -7,7 +7,7 @@
 #include "cpu/x86/mem.h"
 
 #define ALL_WRITERS (RAM_WRITER >> RAM_WRITER_SHIFT)
-#define SPINS 200 /* before the host's scheduler is asked */
+#define SPINS	    200 /* before the host's scheduler is asked */
 
 static u16 *page_flag(const struct x86_cpu *cpu, u64 pa)
 {
@@ -48,18 +48,23 @@ static u64 hold_ask(struct x86_cpu *to, u64 page)
 	return ticket;
 }
 
+static bool is_parked(const struct x86_cpu *cpu) { return __atomic_load_n(&cpu->parked, __ATOMIC_SEQ_CST); }
+
+/* One step of a wait for another processor, which may be waiting for this one. */
+static void wait_serving(struct x86_cpu *cpu, unsigned n)
+{
+	if (atomic_load(&cpu->c.attention) & ATT_DROP)
+		hold_queued(cpu);
+	if (n < SPINS)
+		asm volatile("pause");
+	else
+		sched_yield();
+}
+
 static void hold_wait(struct x86_cpu *cpu, struct x86_cpu *to, u64 ticket)
 {
-	for (unsigned n = 0; __atomic_load_n(&to->drops.holds_done, __ATOMIC_ACQUIRE) < ticket; n++) {
-		if (__atomic_load_n(&to->parked, __ATOMIC_SEQ_CST))
-			return;
-		if (atomic_load(&cpu->c.attention) & ATT_DROP)
-			hold_queued(cpu);
-		if (n < SPINS)
-			asm volatile("pause");
-		else
-			sched_yield();
-	}
+	for (unsigned n = 0; __atomic_load_n(&to->drops.holds_done, __ATOMIC_ACQUIRE) < ticket && !is_parked(to); n++)
+		wait_serving(cpu, n);
 }
 
 static void hold_others(struct x86_cpu *cpu, u64 page, unsigned writer)
@@ -146,11 +151,49 @@ void share_drop(struct x86_cpu *to, u64 pa, u64 len)
 	atomic_fetch_or(&to->c.attention, ATT_DROP);
 }
 
+void share_freeze(struct x86_cpu *cpu)
+{
+	struct vm *vm = cpu->vm;
+
+	atomic_store(&vm->frozen, 1);
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		if (i != cpu->vcpu.index)
+			atomic_fetch_or(&x86_cpu_of(vm->vcpu[i])->c.attention, ATT_DROP);
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		for (unsigned n = 0; i != cpu->vcpu.index && !is_parked(x86_cpu_of(vm->vcpu[i])); n++)
+			wait_serving(cpu, n);
+}
+
+void share_thaw(struct x86_cpu *cpu) { atomic_store(&cpu->vm->frozen, 0); }
+
+void share_split_lock(struct x86_cpu *cpu)
+{
+	if (likely(!atomic_exchange_explicit(&cpu->vm->split_lock, 1, memory_order_acquire)))
+		return;
+	share_park(cpu);
+	do
+		sched_yield();
+	while (atomic_exchange_explicit(&cpu->vm->split_lock, 1, memory_order_acquire));
+	share_unpark(cpu);
+	hold_queued(cpu);
+}
+
+/* Whoever froze this processor waits for it to be parked; it stays so until he is done. */
+static void stand_still(struct x86_cpu *cpu)
+{
+	share_park(cpu);
+	while (atomic_load(&cpu->vm->frozen))
+		sched_yield();
+	share_unpark(cpu);
+}
+
 void share_attend(struct x86_cpu *cpu)
 {
 	struct code_drops *d = &cpu->drops;
 
 	atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_DROP);
+	while (unlikely(atomic_load(&cpu->vm->frozen)))
+		stand_still(cpu);
 	hold_queued(cpu);
 	pthread_mutex_lock(&d->lock);
 	if (d->n > ARRAY_SIZE(d->range))
