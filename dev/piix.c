@@ -33,10 +33,9 @@ void piix_init_bridge(struct pci_device *host)
 	};
 
 	pci_device_init(host, "pci-bridge", &ids, host);
-	for (unsigned i = 0; i < PAM_BYTES; i++) {
-		host->s.config[PAM0 + i] = i ? PAM_RAM : PAM_RAM & 0xf0;
+	/* As after reset: firmware sees by PAM0 that it has to copy itself to RAM. */
+	for (unsigned i = 0; i < PAM_BYTES; i++)
 		host->wmask[PAM0 + i] = i ? PAM_RAM : PAM_RAM & 0xf0;
-	}
 	host->s.config[SMRAM] = 0x02;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/vm.h"
+#include "dev/hpet.h"
 #include "dev/ioapic.h"
 #include "dev/lapic.h"
 #include "dev/pci.h"
@@ -260,6 +261,24 @@ static u32 build_mcfg(struct writer *w)
 	return start;
 }
 
+/* IA-PC HPET Specification 1.0a, 3.2.4 "The ACPI 2.0 HPET Description Table (HPET)". */
+static u32 build_hpet(struct writer *w)
+{
+	u32 start = table_begin(w, "HPET", 1);
+
+	put(w, 4, HPET_ID);
+	put(w, 1, 0); /* memory */
+	put(w, 1, 64);
+	put(w, 1, 0);
+	put(w, 1, 0);
+	put(w, 8, HPET_BASE);
+	put(w, 1, 0);
+	put(w, 2, 128); /* shortest period, in ticks, that loses no interrupt */
+	put(w, 1, 0);
+	table_end(w, start);
+	return start;
+}
+
 static u32 build_xsdt(struct writer *w, const u32 *tables, unsigned n)
 {
 	u32 start = table_begin(w, "XSDT", 1);
@@ -273,17 +292,19 @@ static u32 build_xsdt(struct writer *w, const u32 *tables, unsigned n)
 u32 acpi_write(u8 *base, u64 origin, const struct acpi_config *cfg, struct acpi_links *links)
 {
 	struct writer w = {.base = base, .origin = origin, .links = links};
-	u32 tables[3], facs, dsdt, xsdt, end;
+	u32 tables[4], n = 0, facs, dsdt, xsdt, end;
 
 	memset(w.base, 0, MAP_ACPI_SIZE);
 	*links = (struct acpi_links){0};
 	w.at = ACPI_TABLES; /* the RSDP goes first, where the scan of 0xe0000-0xfffff finds it at once */
 	facs = build_facs(&w);
 	dsdt = build_dsdt(&w);
-	tables[0] = build_fadt(&w, facs, dsdt);
-	tables[1] = build_madt(&w, cfg);
-	tables[2] = build_mcfg(&w);
-	xsdt = build_xsdt(&w, tables, ARRAY_SIZE(tables));
+	tables[n++] = build_fadt(&w, facs, dsdt);
+	tables[n++] = build_madt(&w, cfg);
+	tables[n++] = build_mcfg(&w);
+	if (cfg->hpet)
+		tables[n++] = build_hpet(&w);
+	xsdt = build_xsdt(&w, tables, n);
 	end = w.at;
 	/* 5.2.5.3 "Root System Description Pointer (RSDP) Structure". */
 	w.at = 0;

@@ -1,7 +1,7 @@
 /*
  * The board's ACPI tables (ACPI Specification 6.4, ch. 5 "ACPI Software Programming Model"): RSDP, XSDT, FADT, FACS,
- * MADT, MCFG, and the DSDT that iasl compiled from dsdt.asl. They lie at MAP_ACPI, where an operating system looks for
- * the RSDP by itself, too.
+ * MADT, MCFG, HPET, and the DSDT that iasl compiled from dsdt.asl. They lie at MAP_ACPI, where an operating system
+ * looks for the RSDP by itself, too.
  */
 #ifndef MACHINE_ACPI_H
 #define MACHINE_ACPI_H
@@ -10,6 +10,7 @@
 
 struct acpi_config {
 	unsigned vcpus;
+	bool hpet;
 	unsigned irq0_gsi; /* the IOAPIC input that ISA IRQ 0 is wired to */
 };
 

@@ -103,7 +103,7 @@ static u64 guest_tsc(void *ctx, unsigned index)
 
 static struct acpi_config acpi_of(const struct machine_config *cfg)
 {
-	return (struct acpi_config){.vcpus = cfg->vcpus, .irq0_gsi = PC_IRQ0_GSI};
+	return (struct acpi_config){.vcpus = cfg->vcpus, .irq0_gsi = PC_IRQ0_GSI, .hpet = cfg->accel == ACCEL_SOFT};
 }
 
 static int add_fw_files(struct machine *m, const struct machine_config *cfg, struct err *e)

@@ -46,10 +46,23 @@ static void init_lapic(struct pc *pc, struct irq_line line)
 
 static void init_ioapic(struct pc *pc, struct irq_line line) { ioapic_init(&pc->ioapic, &pc->lapic); }
 static void init_pic(struct pc *pc, struct irq_line line) { pic_init(&pc->pic, lapic_bus_extint(&pc->lapic)); }
-static void init_pit(struct pc *pc, struct irq_line line) { pit_init(&pc->pit, &pc->vm->timers, line); }
+
+static void init_hpet(struct pc *pc, struct irq_line line)
+{
+	const struct irq_line ioapic = {ioapic_set, &pc->ioapic, 0};
+
+	hpet_init(&pc->hpet, &pc->vm->timers, ioapic, gsi_line(pc, 0), gsi_line(pc, 8));
+}
+
+static void init_pit(struct pc *pc, struct irq_line line)
+{
+	pit_init(&pc->pit, &pc->vm->timers, hpet_legacy_line(&pc->hpet, 0));
+}
 
 static void init_rtc(struct pc *pc, struct irq_line line)
 {
+	if (!pc->cfg.irqchip_set)
+		line = hpet_legacy_line(&pc->hpet, 1);
 	rtc_init(&pc->rtc, &pc->vm->timers, line, map_low(pc->cfg.memory), map_high(pc->cfg.memory));
 }
 
@@ -190,6 +203,7 @@ static const struct chip chips[] = {
 	{&ioapic_class, AT(ioapic), OWN_IRQCHIP, NO_IRQ, init_ioapic, {{MMIO, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops}}},
 	{&pic_class, AT(pic), OWN_IRQCHIP, NO_IRQ, init_pic,
 	 {{PORT, 0x20, 2, &pic_master_ops}, {PORT, 0xa0, 2, &pic_slave_ops}, {PORT, 0x4d0, 2, &pic_elcr_ops}}},
+	{&hpet_class, AT(hpet), OWN_IRQCHIP, NO_IRQ, init_hpet, {{MMIO, HPET_BASE, HPET_SIZE, &hpet_ops}}},
 	{&pit_class, AT(pit), OWN_IRQCHIP, 0, init_pit, {{PORT, 0x40, 4, &pit_ops}, {PORT, 0x61, 1, &pit_speaker_ops}}},
 	{&rtc_class, AT(rtc), ALWAYS, 8, init_rtc, {{PORT, 0x70, 2, &rtc_ops}}},
 	{&pm_class, AT(pm), ALWAYS, 9, init_pm, {{PORT, PM_BASE, PM_SIZE, &pm_ops}}},

@@ -12,6 +12,7 @@
 #include "dev/debug_exit.h"
 #include "dev/debugcon.h"
 #include "dev/fw_cfg.h"
+#include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/ioapic.h"
 #include "dev/lapic.h"
@@ -64,6 +65,7 @@ struct pc {
 	struct lapic_bus lapic;
 	struct ioapic ioapic;
 	struct pic pic;
+	struct hpet hpet;
 	struct pit pit;
 	struct rtc rtc;
 	struct pm pm;
