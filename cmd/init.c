@@ -169,6 +169,8 @@ int cmd_init(void)
 	}
 	read_parameters(&in);
 	if (!in.depth) {
+		if (init_load_role("channel", &e) && e.code != ENOENT)
+			fprintf(stderr, "nestbox: %s\n", e.text);
 		run_shell();
 		init_power_off();
 	}

@@ -96,7 +96,12 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 {
 	bool starts_another = s->level < s->depth;
 	struct initramfs_role roles[2] = {
-		{.name = "channel", .modules = "virtio_pci virtio_console", .only_if_present = !s->depth},
+		{
+			.name = "channel",
+			.modules =
+				s->depth ? "virtio_pci virtio_console" : "virtio_pci virtio_blk virtio_net virtio_rng",
+			.only_if_present = !s->depth,
+		},
 		{.name = "kvm", .modules = level_kvm_module(s->vendor)},
 	};
 	struct initramfs_config root = {
