@@ -36,12 +36,12 @@ struct vmcs_row {
 extern const struct vmcs_row vmcs_rows[VMCS_FIELDS];
 
 /* Parts of an encoding: SDM vol. 3 table 24-18. */
-#define VMCS_WIDTH(e)	 ((e) >> 13 & 3) /* 0: 16 bits, 1: 64, 2: 32, 3: natural */
-#define VMCS_TYPE(e)	 ((e) >> 10 & 3) /* 0: control, 1: exit information, 2: guest, 3: host */
-#define VMCS_HIGH	 1u		 /* access type: the high half of a 64-bit field */
-#define VMCS_TYPE_EXIT	 1
-#define VMCS_WIDTH_64	 1
-#define VMCS_INDEX_MAX	 0x16 /* of all fields: IA32_VMX_VMCS_ENUM */
+#define VMCS_WIDTH(e)  ((e) >> 13 & 3) /* 0: 16 bits, 1: 64, 2: 32, 3: natural */
+#define VMCS_TYPE(e)   ((e) >> 10 & 3) /* 0: control, 1: exit information, 2: guest, 3: host */
+#define VMCS_HIGH      1u	       /* access type: the high half of a 64-bit field */
+#define VMCS_TYPE_EXIT 1
+#define VMCS_WIDTH_64  1
+#define VMCS_INDEX_MAX 0x16 /* of all fields: IA32_VMX_VMCS_ENUM */
 
 /* The field with this encoding (access type aside), or VMCS_NONE. */
 enum vmcs_field vmcs_find(u64 encoding);
@@ -90,10 +90,7 @@ u64 vmx_cr4_allowed(const struct x86_model *m);
 
 /* Segment access rights: SDM vol. 3 table 24-2. */
 #define VAR_UNUSABLE BIT(16)
-static inline u64 vmx_ar(u16 attr)
-{
-	return (attr & 0xffu) | (attr & 0xf00u) << 4 | (attr & SEG_P ? 0 : VAR_UNUSABLE);
-}
+static inline u64 vmx_ar(u16 attr) { return (attr & 0xffu) | (attr & 0xf00u) << 4 | (attr & SEG_P ? 0 : VAR_UNUSABLE); }
 static inline u16 vmx_attr(u64 ar)
 {
 	u16 attr = (u16)((ar & 0xff) | (ar >> 4 & 0xf00));

@@ -50,8 +50,8 @@ static unsigned vector(const u64 *f) { return f[VMCS_ENTRY_EVENT] & 0xff; }
 
 static bool event_takes_error(const u64 *f)
 {
-	const u32 with_error = BIT(EXC_DF) | BIT(EXC_TS) | BIT(EXC_NP) | BIT(EXC_SS) | BIT(EXC_GP) | BIT(EXC_PF) |
-			       BIT(EXC_AC);
+	const u32 with_error =
+		BIT(EXC_DF) | BIT(EXC_TS) | BIT(EXC_NP) | BIT(EXC_SS) | BIT(EXC_GP) | BIT(EXC_PF) | BIT(EXC_AC);
 
 	if (has2(f, UNRESTRICTED) && !(f[VMCS_GUEST_CR0] & CR0_PE))
 		return false;
@@ -75,14 +75,14 @@ static u64 host_selectors(const u64 *f)
 }
 
 /* The fields of ES to GS, LDTR, TR follow one another in the order of enum x86_sreg. */
-#define SEG(f, what, i)	  ((f)[VMCS_GUEST_ES_##what + (i)])
-#define ar_type(f, i)	  (SEG(f, AR, i) & SEG_TYPE)
-#define usable(f, i)	  (!(SEG(f, AR, i) & VAR_UNUSABLE))
-#define dpl(f, i)	  (SEG(f, AR, i) >> 5 & 3)
-#define rpl(f, i)	  (SEG(f, SEL, i) & 3)
-#define LDTR		  6
-#define TR		  7
-#define CHECKED(f, i)	  ((i) == CS || usable(f, i))
+#define SEG(f, what, i) ((f)[VMCS_GUEST_ES_##what + (i)])
+#define ar_type(f, i)	(SEG(f, AR, i) & SEG_TYPE)
+#define usable(f, i)	(!(SEG(f, AR, i) & VAR_UNUSABLE))
+#define dpl(f, i)	(SEG(f, AR, i) >> 5 & 3)
+#define rpl(f, i)	(SEG(f, SEL, i) & 3)
+#define LDTR		6
+#define TR		7
+#define CHECKED(f, i)	((i) == CS || usable(f, i))
 _Static_assert(VMCS_GUEST_TR_SEL == VMCS_GUEST_ES_SEL + TR && VMCS_GUEST_TR_LIMIT == VMCS_GUEST_ES_LIMIT + TR &&
 		       VMCS_GUEST_TR_AR == VMCS_GUEST_ES_AR + TR && VMCS_GUEST_TR_BASE == VMCS_GUEST_ES_BASE + TR &&
 		       VMCS_GUEST_GS_SEL == VMCS_GUEST_ES_SEL + GS,
@@ -222,8 +222,8 @@ void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 	*e = (struct vmentry_env){.cr4_allowed = vmx_cr4_allowed(m), .phys_bits = m->phys_bits};
 	for (unsigned w = 0; w < VMX_WORDS; w++)
 		vmx_word_allowed(m, (enum vmx_word)w, &e->must[w], &e->may[w]);
-	e->efer_allowed = EFER_LMA | EFER_LME | (x86_has(m, X86F_SYSCALL) ? EFER_SCE : 0) |
-			  (x86_has(m, X86F_NX) ? EFER_NXE : 0);
+	e->efer_allowed =
+		EFER_LMA | EFER_LME | (x86_has(m, X86F_SYSCALL) ? EFER_SCE : 0) | (x86_has(m, X86F_NX) ? EFER_NXE : 0);
 }
 
 enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *e)

@@ -46,7 +46,7 @@ static const struct {
 	u8 word, bit, kind;
 	u16 feature;
 } controls[] = {
-#define X86F_ALWAYS X86_FEATURES
+#define X86F_ALWAYS			    X86_FEATURES
 #define CTL(word, bit, name, kind, feature) {VMX_##word, bit, KIND_##kind, X86F_##feature},
 #include "arch/x86/vmxctl.def"
 #undef CTL

@@ -44,9 +44,9 @@ struct walk_cache {
 struct xlate {
 	enum walk_format format;
 	bool wp, nxe, smep, smap, pse, pke;
-	bool gbyte; /* 1-GByte pages exist */
-	bool amd;   /* bit 8 of entries above the PDPT is reserved */
-	bool dry;   /* set no accessed or dirty flags */
+	bool gbyte;  /* 1-GByte pages exist */
+	bool amd;    /* bit 8 of entries above the PDPT is reserved */
+	bool dry;    /* set no accessed or dirty flags */
 	bool ept_ad; /* EPT: accessed and dirty flags are on, and table entries of the stage before are written */
 	u32 pkru;
 	u64 root;	  /* CR3, nCR3: the address bits are taken */
@@ -82,11 +82,11 @@ struct walk {
 	u8 guest_bits; /* log2 of the first stage's page */
 	u8 global;     /* the first stage's leaf has G set (CR4.PGE is the caller's to judge) */
 	/* Of a fault: */
-	u8 stage;      /* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
-	bool table;    /* stage > 0: on the way to a table entry of the stage before, not to the final address */
-	u32 error;     /* in the form of #PF's error code; of EPT: bits 0 to 5 of the exit qualification */
+	u8 stage;	/* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
+	bool table;	/* stage > 0: on the way to a table entry of the stage before, not to the final address */
+	u32 error;	/* in the form of #PF's error code; of EPT: bits 0 to 5 of the exit qualification */
 	bool misconfig; /* of EPT: a misconfiguration, not a violation */
-	u64 fault_gpa; /* stage > 0: the address that could not be translated */
+	u64 fault_gpa;	/* stage > 0: the address that could not be translated */
 };
 
 /* Fills format and rules of the stage that the registers describe; next, cache, dry are left NULL and false. */

@@ -52,7 +52,7 @@ static void table_stored(struct walk_mem *m, u64 pa)
 	struct tlb_spaces *s = container_of(m, struct tlb_spaces, mem);
 	const struct ram_slot *slot = ram_find(&s->cpu->vm->ram, pa);
 
-	if (slot && (slot->flags[(pa - slot->gpa) / RAM_PAGE] & RAM_CODE))
+	if (slot && (__atomic_load_n(&slot->flags[(pa - slot->gpa) / RAM_PAGE], __ATOMIC_RELAXED) & RAM_CODE))
 		block_written(s->cpu, pa, 8);
 }
 
@@ -150,8 +150,8 @@ static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 	bool gbyte = x86_has(m, X86F_PDPE1GB), amd = m->vendor == X86_AMD;
 
 	/* APM vol. 2 15.25.10 "Legacy PAE Mode": under nested paging the four entries are read from memory. */
-	xlate_from_regs(&s->guest, st->cr0, st->cr3, st->cr4, st->msr.efer, cpu->c.npt && !cpu->c.ept ? NULL : st->pdpte, m->phys_bits,
-			gbyte, amd);
+	xlate_from_regs(&s->guest, st->cr0, st->cr3, st->cr4, st->msr.efer,
+			cpu->c.npt && !cpu->c.ept ? NULL : st->pdpte, m->phys_bits, gbyte, amd);
 	s->guest.pkru = st->fpu.pkru;
 	if (!cpu->c.npt)
 		return;

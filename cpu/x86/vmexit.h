@@ -8,7 +8,8 @@
 #include "cpu/x86/svm.h"
 #include "cpu/x86/vmx.h"
 
-/* Completes the exit recorded in c.vmexit: st.rip is the RIP to be saved, next_rip that behind the instruction (0: unknown). */
+/* Completes the exit recorded in c.vmexit: st.rip is the RIP to be saved, next_rip that behind the instruction (0:
+ * unknown). */
 void vmexit_complete(struct x86_cpu *cpu, u64 next_rip);
 /* Rebuilds the decoded controls in the cache from the VMCB or VMCS. */
 void vmexit_decode_controls(struct x86_cpu *cpu);

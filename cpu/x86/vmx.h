@@ -17,8 +17,8 @@
 /* The current VMCS, or NULL when there is none or its page is not RAM. */
 struct vmcs *vmx_current(struct x86_cpu *cpu, bool write);
 
-/* VMLAUNCH and VMRESUME behind their instruction-level checks. OUT_JUMP after an entry, be it a failed one that has exited;
- * OUT_END with the flags of VMfail otherwise. */
+/* VMLAUNCH and VMRESUME behind their instruction-level checks. OUT_JUMP after an entry, be it a failed one that has
+ * exited; OUT_END with the flags of VMfail otherwise. */
 enum outcome vmx_enter(struct x86_cpu *cpu, const struct insn *in, bool launch);
 /* Flags and error field of VMfailValid, or VMfailInvalid without a current VMCS; of VMsucceed. */
 void vmx_fail(struct x86_cpu *cpu, enum vmx_error error);

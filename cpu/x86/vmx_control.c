@@ -37,14 +37,22 @@ static void exits_load(struct x86_cpu *cpu, const u64 *f)
 		u32 ctl;
 		enum x86_exit exit;
 	} primary[] = {
-		{(u32)VMX_PROC_INT_WINDOW, EXIT_VINTR},	  {(u32)VMX_PROC_HLT, EXIT_HLT},
-		{(u32)VMX_PROC_INVLPG, EXIT_INVLPG},	  {(u32)VMX_PROC_RDPMC, EXIT_RDPMC},
-		{(u32)VMX_PROC_RDTSC, EXIT_RDTSC},	  {(u32)VMX_PROC_RDTSC, EXIT_RDTSCP},
-		{(u32)VMX_PROC_CR3_LOAD, EXIT_CR3_WRITE}, {(u32)VMX_PROC_CR3_STORE, EXIT_CR3_READ},
-		{(u32)VMX_PROC_CR8_LOAD, EXIT_CR8_WRITE}, {(u32)VMX_PROC_CR8_STORE, EXIT_CR8_READ},
-		{(u32)VMX_PROC_IO, EXIT_IOIO},		  {(u32)VMX_PROC_IO_BITMAPS, EXIT_IOIO},
-		{(u32)VMX_PROC_PAUSE, EXIT_PAUSE},	  {(u32)VMX_PROC_MONITOR, EXIT_MONITOR},
-		{(u32)VMX_PROC_MWAIT, EXIT_MWAIT},	  {(u32)VMX_PROC_NMI_WINDOW, EXIT_NMI_WINDOW},
+		{(u32)VMX_PROC_INT_WINDOW, EXIT_VINTR},
+		{(u32)VMX_PROC_HLT, EXIT_HLT},
+		{(u32)VMX_PROC_INVLPG, EXIT_INVLPG},
+		{(u32)VMX_PROC_RDPMC, EXIT_RDPMC},
+		{(u32)VMX_PROC_RDTSC, EXIT_RDTSC},
+		{(u32)VMX_PROC_RDTSC, EXIT_RDTSCP},
+		{(u32)VMX_PROC_CR3_LOAD, EXIT_CR3_WRITE},
+		{(u32)VMX_PROC_CR3_STORE, EXIT_CR3_READ},
+		{(u32)VMX_PROC_CR8_LOAD, EXIT_CR8_WRITE},
+		{(u32)VMX_PROC_CR8_STORE, EXIT_CR8_READ},
+		{(u32)VMX_PROC_IO, EXIT_IOIO},
+		{(u32)VMX_PROC_IO_BITMAPS, EXIT_IOIO},
+		{(u32)VMX_PROC_PAUSE, EXIT_PAUSE},
+		{(u32)VMX_PROC_MONITOR, EXIT_MONITOR},
+		{(u32)VMX_PROC_MWAIT, EXIT_MWAIT},
+		{(u32)VMX_PROC_NMI_WINDOW, EXIT_NMI_WINDOW},
 	};
 	struct x86_cache *c = &cpu->c;
 
@@ -258,7 +266,7 @@ enum outcome vmx_check_exception(struct x86_cpu *cpu, const struct x86_event *ev
 	if (!wanted)
 		return OUT_NEXT;
 	x86_exit(cpu, (enum x86_exit)(EXIT_EXC0 + ev->vector),
-		 ev->vector == EXC_PF   ? ev->cr2
+		 ev->vector == EXC_PF	? ev->cr2
 		 : ev->vector == EXC_DB ? ev->db
 					: 0,
 		 0);
@@ -316,8 +324,8 @@ enum outcome vmx_lmsw(struct x86_cpu *cpu, const struct insn *in, u64 source, u6
 		cpu->c.vmexit.la = la;
 		return OUT_EXIT;
 	}
-	*v = (cpu->st.cr0 & (x->cr0_mask | ~(bits | CR0_PE))) | (source & bits & ~x->cr0_mask) | (cpu->st.cr0 & CR0_PE) |
-	     (source & CR0_PE & ~x->cr0_mask);
+	*v = (cpu->st.cr0 & (x->cr0_mask | ~(bits | CR0_PE))) | (source & bits & ~x->cr0_mask) |
+	     (cpu->st.cr0 & CR0_PE) | (source & CR0_PE & ~x->cr0_mask);
 	return OUT_NEXT;
 }
 
@@ -336,10 +344,7 @@ bool vmx_cr0_valid(const struct x86_cpu *cpu, u64 v)
 	return !cpu->st.vmx.on || (v & fixed) == fixed;
 }
 
-bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v)
-{
-	return !cpu->st.vmx.on || (v & VMX_CR4_FIXED) == VMX_CR4_FIXED;
-}
+bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v) { return !cpu->st.vmx.on || (v & VMX_CR4_FIXED) == VMX_CR4_FIXED; }
 
 u64 vmx_cr8_get(struct x86_cpu *cpu) { return bitmap_byte(cpu, cpu->c.vmx.apic_page + APIC_TPR) >> 4; }
 
@@ -359,7 +364,8 @@ void vmx_cr8_set(struct x86_cpu *cpu, u64 cr8)
 
 static bool is_gpr(u16 off) { return off >= CPU_OFF(st.gpr[0]) && off < CPU_OFF(st.gpr[0]) + 16 * 8; }
 
-/* SDM vol. 3 tables 27-9 to 27-15: one layout serves them all; bits that an instruction has no use for are undefined. */
+/* SDM vol. 3 tables 27-9 to 27-15: one layout serves them all; bits that an instruction has no use for are undefined.
+ */
 u64 vmx_insn_info(const struct x86_cpu *cpu, const struct insn *in)
 {
 	u64 v = (u64)(in->adsize == 8 ? 2 : in->adsize == 4 ? 1 : 0) << 7;

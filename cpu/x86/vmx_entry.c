@@ -116,10 +116,7 @@ bool vmx_load_pdptes(struct x86_cpu *cpu)
 }
 
 /* SDM vol. 3 26.4 "Loading MSRs", 27.6: those that cannot be in an area. */
-static bool msr_forbidden(u32 index)
-{
-	return index == 0xc0000100 || index == 0xc0000101 || index - 0x800u < 0x100;
-}
+static bool msr_forbidden(u32 index) { return index == 0xc0000100 || index == 0xc0000101 || index - 0x800u < 0x100; }
 
 struct msr_entry {
 	u32 index, rsvd;

@@ -1,6 +1,6 @@
 /*
- * VM exits. SDM vol. 3 chapter 27 "VM Exits": information is recorded (27.2), the guest saved (27.3), MSRs stored (27.4),
- * the host loaded (27.5), its MSRs loaded (27.6); what fails on the way is a VMX abort (27.7), a shutdown.
+ * VM exits. SDM vol. 3 chapter 27 "VM Exits": information is recorded (27.2), the guest saved (27.3), MSRs stored
+ * (27.4), the host loaded (27.5), its MSRs loaded (27.6); what fails on the way is a VMX abort (27.7), a shutdown.
  */
 #include <string.h>
 
@@ -282,7 +282,8 @@ static noinline void trace_exit(struct x86_cpu *cpu, const u64 *f)
 		  (unsigned long long)f[VMCS_GUEST_RIP], (unsigned long long)f[VMCS_INSN_LEN]);
 }
 
-/* SDM vol. 3 27.5.5 "Updating Non-Register State": an NMI that exits blocks the next, others leave blocking as it was. */
+/* SDM vol. 3 27.5.5 "Updating Non-Register State": an NMI that exits blocks the next, others leave blocking as it was.
+ */
 static void nmi_blocking(struct x86_cpu *cpu)
 {
 	struct x86_state *st = &cpu->st;
