@@ -134,12 +134,21 @@ static struct block **page_link(struct block *b, u64 page) { return b->pa2 == pa
 
 static u64 line_mask(u64 first, u64 last) { return MASK(last / 64 + 1) & ~MASK(first / 64); }
 
+/* Two linear pages may be one physical page: a block that crosses from one to the other is in that page's list once. */
+static bool has_second_page(const struct block *b)
+{
+	return b->pa2 != NO_PAGE && b->pa2 != ALIGN_DOWN(b->pa, RAM_PAGE);
+}
+
 /* The bytes of a block that lie in `page`: [*first, *last] as offsets into it. */
 static void block_span(const struct block *b, u64 page, u64 *first, u64 *last)
 {
 	u64 start = b->pa & (RAM_PAGE - 1);
 
-	if (b->pa2 == page) {
+	if (b->pa2 == ALIGN_DOWN(b->pa, RAM_PAGE)) { /* its end and its start */
+		*first = 0;
+		*last = RAM_PAGE - 1;
+	} else if (b->pa2 == page) {
 		*first = 0;
 		*last = start + b->len - RAM_PAGE - 1;
 	} else {
@@ -208,7 +217,7 @@ static void block_kill(struct x86_cpu *cpu, struct block *b)
 		at = &(*at)->hash_next;
 	*at = b->hash_next;
 	page_unlink(cpu, ALIGN_DOWN(b->pa, RAM_PAGE), b);
-	if (b->pa2 != NO_PAGE)
+	if (has_second_page(b))
 		page_unlink(cpu, b->pa2, b);
 	b->dead = true;
 	for (unsigned i = 0; i <= b->n; i++)
@@ -295,7 +304,8 @@ enum outcome chain_link(struct x86_cpu *cpu, const struct insn *in, bool taken)
 	const struct jump_entry *j = jump_slot(cpu, cpu->st.rip);
 
 	if (likely(j->la == cpu->st.rip && j->key == cpu->c.jump_key) && chain_may(cpu)) {
-		if (in->links & (taken ? LINK_TAKEN : LINK_NEXT))
+		/* A block that crosses depends on its second page's mapping too, which only the jump cache heeds. */
+		if ((in->links & (taken ? LINK_TAKEN : LINK_NEXT)) && j->b->pa2 == NO_PAGE)
 			((struct insn *)in)->link[taken] = j->b;
 		return chain_to(cpu, in, j->b);
 	}
@@ -423,7 +433,7 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 	b->hash_next = s->hash[block_hash(pa, mode)];
 	s->hash[block_hash(pa, mode)] = b;
 	page_add(cpu, page, b);
-	if (b->pa2 != NO_PAGE)
+	if (has_second_page(b))
 		page_add(cpu, b->pa2, b);
 	cpu->n.decoded++;
 	*out = b;

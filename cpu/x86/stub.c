@@ -41,8 +41,11 @@ void stubs_free(struct x86_cpu *cpu)
 enum outcome stub_retry(struct x86_cpu *cpu, const struct insn *in)
 {
 	struct x86_stubs *s = cpu->stubs;
+	struct block *running = cpu->c.running;
 
+	/* The memory of this block stays as it is until the next is decoded, and the loop still counts by it. */
 	blocks_drop_all(cpu);
+	cpu->c.running = running;
 	code_region_reset(&s->region);
 	memset(s->hash, 0, sizeof(s->hash));
 	s->n = 0;
