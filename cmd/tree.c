@@ -232,7 +232,7 @@ static bool find_error(const struct tree *t, struct tree_verdict *v)
 						 : EXIT_GUEST,
 		      n);
 		snprintf(below, sizeof(below), "L%u", n + 1);
-		if (!strcmp(text_of(error, "what"), below)) { /* what it saw of the level below */
+		if (n < t->depth && !strcmp(text_of(error, "what"), below)) { /* what it saw of the level below */
 			v->level = n + 1;
 			snprintf(v->text, sizeof(v->text), "%s: %s", below, text_of(error, "why"));
 			return true;
