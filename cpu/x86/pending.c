@@ -47,9 +47,11 @@ static void take_init(struct x86_cpu *cpu)
 
 static void take_sipi(struct x86_cpu *cpu)
 {
+	u8 vector = __atomic_load_n(&cpu->sipi_vector, __ATOMIC_RELAXED);
+
 	attention_clear(cpu, ATT_SIPI);
-	cpu->st.seg[CS].sel = (u16)(cpu->sipi_vector << 8);
-	cpu->st.seg[CS].base = (u64)cpu->sipi_vector << 12;
+	cpu->st.seg[CS].sel = (u16)(vector << 8);
+	cpu->st.seg[CS].base = (u64)vector << 12;
 	cpu->st.rip = 0;
 	cpu->st.activity = ACT_RUNNING;
 	x86_update_all(cpu);

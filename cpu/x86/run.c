@@ -287,7 +287,7 @@ static void soft_assert_init(struct vcpu *v)
 
 static void soft_assert_sipi(struct vcpu *v, u8 vector)
 {
-	x86_cpu_of(v)->sipi_vector = vector;
+	__atomic_store_n(&x86_cpu_of(v)->sipi_vector, vector, __ATOMIC_RELAXED);
 	poke(x86_cpu_of(v), ATT_SIPI);
 }
 
