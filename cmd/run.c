@@ -13,6 +13,7 @@
 #include "cmd/channel.h"
 #include "cmd/cmd.h"
 #include "cmd/file.h"
+#include "cmd/instruments.h"
 #include "cmd/kernel.h"
 #include "cmd/level.h"
 #include "cmd/opt.h"
@@ -45,6 +46,7 @@ enum run_opt {
 	RUN_BIOS,
 	RUN_DEBUGCON,
 	RUN_GDB,
+	RUN_WAIT,
 	RUN_HELP
 };
 
@@ -69,14 +71,16 @@ static const struct opt run_opts[] = {
 	[RUN_NET] = {"net", NULL, "user[,...]", "a network of the guest's own; hostfwd=tcp::2222-:22 lets ssh in"},
 	[RUN_BIOS] = {"bios", "-bios", "FILE", "firmware at the reset vector, such as SeaBIOS or OVMF"},
 	[RUN_DEBUGCON] = {"debugcon", NULL, "FILE", "what is written to ports 0xe9 and 0x402 (firmware, test ports)"},
-	[RUN_GDB] = {"gdb", NULL, "ADDRESS", NULL},
+	[RUN_GDB] = {"gdb", "-gdb", "[HOST:]PORT", "gdb may connect there (127.0.0.1 unless HOST says otherwise)"},
+	[RUN_WAIT] = {"wait", NULL, NULL, "with --gdb: the guest starts when gdb lets it"},
 	[RUN_HELP] = {"help", "-h", NULL, "this text"},
 };
 
 struct run {
 	const char *accel_word, *cpu, *kernel_file, *modules, *initrd_file, *append, *trace;
 	u64 memory, smp, timeout_ms, drop_every;
-	bool testdev, stat;
+	const char *gdb;
+	bool wait, testdev, stat;
 	struct accel accel;
 	struct kernel_image kernel;
 	struct file_bytes initrd, bios;
@@ -129,12 +133,6 @@ static int take_net(struct run *r, const char *v)
 	return net_options_parse(v, &r->net, &e) ? usage(e.text) : -1;
 }
 
-static int not_yet(const char *name)
-{
-	fprintf(stderr, "nestbox run: --%s is not there yet\n", name);
-	return EXIT_USAGE;
-}
-
 /* One option. -1: go on; else the exit code. */
 static int take_option(struct run *r, int which, const char *v)
 {
@@ -166,7 +164,8 @@ static int take_option(struct run *r, int which, const char *v)
 		return usage("--serial: only stdio is there yet");
 	case RUN_DISK: return take_disk(r, v);
 	case RUN_NET: return take_net(r, v);
-	case RUN_GDB: return not_yet(run_opts[which].name);
+	case RUN_GDB: r->gdb = v; return -1;
+	case RUN_WAIT: r->wait = true; return -1;
 	case RUN_BIOS: r->bios_file = v; return -1;
 	case RUN_DEBUGCON: r->debugcon_file = v; return -1;
 	case RUN_HELP: return run_help();
@@ -382,6 +381,7 @@ static int run_machine(struct run *r, struct signals *signals)
 {
 	struct clock *clock = clock_host();
 	struct err e = {0};
+	struct instruments instruments;
 	struct terminal terminal;
 	struct machine *m = NULL;
 	enum vm_stop stop;
@@ -390,7 +390,12 @@ static int run_machine(struct run *r, struct signals *signals)
 
 	if (make(r, &m, &e))
 		return fail(&e, e.code == ENOENT && r->ndisks ? EXIT_USAGE : EXIT_HOST);
+	if (instruments_start(&instruments, m, r->gdb, r->wait, &e)) {
+		machine_free(m);
+		return fail(&e, e.code == EINVAL ? EXIT_USAGE : EXIT_HOST);
+	}
 	if (terminal_start(&terminal, m, &e)) {
+		instruments_stop(&instruments);
 		machine_free(m);
 		return fail(&e, EXIT_HOST);
 	}
@@ -400,6 +405,7 @@ static int run_machine(struct run *r, struct signals *signals)
 	start = clock->now(clock) - start;
 	signals_guard(signals, NULL);
 	terminal_stop(&terminal);
+	instruments_stop(&instruments);
 	code = conclude(stop, machine_vm(m)->stop_code, &e);
 	if (r->stat)
 		stats_print(m, start, stderr);

@@ -84,3 +84,16 @@ void stats_print(struct machine *m, u64 ns, FILE *out)
 	if (log_limits(vm->log))
 		fprintf(out, "limits met     %u\n", log_limits(vm->log));
 }
+
+void stats_counters(struct machine *m, FILE *out)
+{
+	const struct vm *vm = machine_vm(m);
+
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		struct vcpu_counters c = *vm->vcpu[i]->ops->counters(vm->vcpu[i]);
+
+		for (unsigned k = 0; k < ARRAY_SIZE(rows); k++)
+			if (*row_of(&c, k))
+				fprintf(out, "cpu%u %-14s %15" PRIu64 "\n", i, rows[k].name, *row_of(&c, k));
+	}
+}

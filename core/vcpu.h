@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include "core/debug.h"
 
 struct x86_state;
 struct vcpu;
@@ -17,6 +18,8 @@ struct vcpu;
 enum run_exit {
 	RUN_STOPPED,      /* vm->stop was requested */
 	RUN_TRIPLE_FAULT, /* shutdown: the state is as the processor left it */
+	RUN_PAUSED,       /* a debugger wants the vCPU out (debug_wanted) */
+	RUN_DEBUG,        /* at a break or watch point, or a step is done: debug says which */
 	RUN_ERROR,        /* the engine cannot go on; err says why (KVM internal error, failed entry, …) */
 };
 
@@ -52,6 +55,7 @@ struct vcpu {
 	const struct vcpu_ops *ops;
 	struct vm *vm;
 	unsigned index; /* APIC ID */
+	struct vcpu_debug debug;
 };
 
 #endif

@@ -16,6 +16,7 @@ int vm_init(struct vm *vm, struct log *log, struct clock *clock, struct err *e)
 	vm->log = log;
 	vm->topics = log_topics(log);
 	vm->clock = clock;
+	debug_init(&vm->debug);
 	timer_queue_init(&vm->timers, clock);
 	vm->ports.name = "port";
 	vm->ports.topic = TRACE_PORT;
@@ -33,6 +34,7 @@ void vm_destroy(struct vm *vm)
 			vm->vcpu[i]->ops->destroy(vm->vcpu[i]);
 	vm->nvcpus = 0;
 	ram_destroy(&vm->ram);
+	debug_destroy(&vm->debug);
 	pthread_mutex_destroy(&vm->lock);
 }
 
@@ -46,6 +48,7 @@ void vm_stop(struct vm *vm, enum vm_stop why, int code)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vm->vcpu[i])
 			vm->vcpu[i]->ops->kick(vm->vcpu[i]);
+	debug_wake(vm);
 	if (vm->on_stop)
 		vm->on_stop(vm->on_stop_ctx);
 }

@@ -7,7 +7,9 @@
  *   RAM contents are not locked: guest atomics are host atomics. RAM slots do not change after the board is built.
  *   A vCPU thread does not hold the lock while guest instructions run; it takes it for each port or MMIO access.
  *   `stop` and the vCPUs' attention words are atomics and need no lock.
- *   Order: vm->lock, then an engine's own locks.
+ *   Standing still: a debugger asks all vCPUs out of the guest and waits (core/debug.h); while they are out, their states, the
+ *   points and all of RAM are his. Never while holding vm->lock, which a vCPU may need on its way out.
+ *   Order: vm->lock, then debug.lock, then an engine's own locks.
  */
 #ifndef CORE_VM_H
 #define CORE_VM_H
@@ -19,6 +21,7 @@
 #include "base/timer.h"
 #include "core/apic.h"
 #include "core/bus.h"
+#include "core/debug.h"
 #include "core/irq.h"
 #include "core/ram.h"
 #include "core/vcpu.h"
@@ -54,6 +57,7 @@ struct vm {
 	_Atomic u32 frozen;	/* its holder has the other processors stand still (cpu/: LOCK across pages) */
 	_Atomic int stop; /* enum vm_stop; the first reason wins */
 	int stop_code;
+	struct vm_debug debug;
 	void (*on_stop)(void *ctx); /* called once, any thread, lock held or not: wakes whoever waits for the VM */
 	void *on_stop_ctx;
 };

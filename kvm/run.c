@@ -230,7 +230,7 @@ enum run_exit kvm_vcpu_run(struct vcpu *vcpu, struct err *e)
 	enum run_exit exit = RUN_STOPPED;
 
 	run_enter(v);
-	while (atomic_load(&vcpu->vm->stop) == VM_RUNNING) {
+	while (atomic_load(&vcpu->vm->stop) == VM_RUNNING && !debug_wanted(&vcpu->vm->debug, vcpu->index)) {
 		int r = ioctl(v->fd, KVM_RUN, 0);
 		int code = errno;
 
@@ -252,5 +252,7 @@ enum run_exit kvm_vcpu_run(struct vcpu *vcpu, struct err *e)
 		exit = RUN_ERROR;
 		break;
 	}
+	if (exit == RUN_STOPPED && atomic_load(&vcpu->vm->stop) == VM_RUNNING)
+		exit = RUN_PAUSED;
 	return run_leave(v, exit);
 }

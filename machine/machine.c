@@ -321,13 +321,29 @@ static void triple_fault(struct machine *m, struct vcpu *v, struct err *why)
 	vm_stop(&m->vm, VM_TRIPLE_FAULT, 0);
 }
 
+/* In and out of the guest as debuggers wish. */
+static enum run_exit run_until_end(struct vcpu *v, struct err *e)
+{
+	enum run_exit exit = RUN_STOPPED;
+
+	while (debug_enter(v)) {
+		exit = v->ops->run(v, e);
+		debug_leave(v, exit == RUN_DEBUG);
+		if (exit != RUN_PAUSED && exit != RUN_DEBUG)
+			break;
+	}
+	return exit;
+}
+
 static void *run_vcpu(void *arg)
 {
 	struct runner *r = arg;
 	struct machine *m = r->m;
 	struct vcpu *v = m->vm.vcpu[r->index];
 
-	switch (v->ops->run(v, &r->err)) {
+	switch (run_until_end(v, &r->err)) {
+	case RUN_PAUSED:
+	case RUN_DEBUG:
 	case RUN_STOPPED:
 		/* By vm_stop, or by a limit of its own. */
 		vm_stop(&m->vm, VM_USER, 0);

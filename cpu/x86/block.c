@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cpu/x86/debug.h"
 #include "cpu/x86/exec.h"
 #include "cpu/x86/jump.h"
 #include "cpu/x86/mem.h"
@@ -354,16 +355,22 @@ static void page_unused(struct x86_cpu *cpu, u64 page)
 		page_put(cpu, p);
 }
 
-/* The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy.
- */
-static void decode_page(struct x86_cpu *cpu, struct block *b, const u8 *bytes, unsigned left, unsigned max)
+/* The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy. */
+static void decode_page(struct x86_cpu *cpu, struct block *b, u64 la, const u8 *bytes, unsigned left, unsigned max)
 {
-	bool ends = false;
+	bool debug = cpu->vm->debug.n && !(b->mode & MODE_SINGLE), ends = false;
 
 	while (b->n < max && left && !ends) {
 		u8 copy[16];
 		unsigned len, n = MIN(left, sizeof(copy));
 
+		if (unlikely(debug) && debug_breaks(&cpu->vm->debug, la + b->len, 1)) {
+			b->insn[b->n] = (struct insn){
+				.fn = debug_trap, .op = debug_trap, .off = b->len, .len = 1, .pos = b->n + 1};
+			b->n++;
+			b->len++;
+			break;
+		}
 		memcpy(copy, bytes + b->len, n);
 		len = insn_decode(cpu, copy, n, b->mode, b->len, &b->insn[b->n], &ends);
 		if (!len)
@@ -414,7 +421,7 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 	page_get(cpu, page);
 	bytes = code_bytes(cpu, pa, left, buf);
 	b = block_begin(s, pa, mode);
-	decode_page(cpu, b, bytes, left, max);
+	decode_page(cpu, b, la, bytes, left, max);
 	if (!b->n) {
 		enum outcome o = decode_crossing(cpu, la, pa, mode, bytes, left, &b);
 
@@ -473,6 +480,10 @@ static noinline enum outcome block_find_slow(struct x86_cpu *cpu, u64 la, struct
 		}
 		if (same)
 			break;
+	}
+	if (b && unlikely(cpu->vm->debug.n) && !(mode & MODE_SINGLE) && debug_block_stale(cpu, b, la)) {
+		block_drop(cpu, pa, 1);
+		b = NULL;
 	}
 	if (!b) {
 		o = block_decode(cpu, la, pa, mode, &b);

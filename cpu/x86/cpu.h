@@ -242,6 +242,12 @@ struct x86_cpu {
 	u64 insn_limit;    /* tests: leave run after so many instructions; 0: none */
 	u64 count_until;   /* the loop has something to do when n.insns gets there */
 	u64 chain_until;   /* blocks go on to one another without the loop while n.insns is below */
+	struct {
+		u32 hit;        /* leave run: vcpu.debug says why */
+		u32 skip;       /* the next instruction runs alone, whatever breakpoint it is at */
+		u32 generation; /* of the points that the cache knows */
+		u64 rip;        /* where run was left */
+	} debug; /* debug.h */
 };
 
 static inline struct x86_cpu *x86_cpu_of(struct vcpu *v) { return (struct x86_cpu *)v; }

@@ -9,6 +9,7 @@
 #include "cpu/x86/mem.h"
 
 #include "cpu/x86/block.h"
+#include "cpu/x86/debug.h"
 #include "cpu/x86/share.h"
 #include "cpu/x86/space.h"
 
@@ -51,7 +52,7 @@ static bool page_watched(const struct x86_cpu *cpu, u64 page, bool write)
 		    ALIGN_DOWN(cpu->st.dr[i], RAM_PAGE) == page)
 			return true;
 	}
-	return false;
+	return debug_watched(&cpu->vm->debug, page, RAM_PAGE, write);
 }
 
 /* The slot's tags as its translation, the page's flags, traces and watchpoints allow. */
@@ -267,6 +268,7 @@ static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, boo
 		cpu->st.pending_db |= hits;
 		x86_update_attention(cpu);
 	}
+	debug_watch(cpu, la, size, write);
 }
 
 static noinline void trace_access(struct x86_cpu *cpu, const char *what, u64 la, const struct piece *p, const void *buf,

@@ -22,6 +22,7 @@
 #include "arch/x86/insn.h"
 #include "cpu/engine.h"
 #include "cpu/x86/block.h"
+#include "cpu/x86/debug.h"
 #include "cpu/x86/decode.h"
 #include "cpu/x86/exec.h"
 #include "cpu/x86/share.h"
@@ -131,6 +132,15 @@ static void run_single(struct x86_cpu *cpu)
 	u64 count_until = cpu->count_until;
 	enum outcome o;
 
+	if (unlikely(cpu->vm->debug.n) && !cpu->debug.skip &&
+	    debug_breaks(&cpu->vm->debug, debug_la(cpu, cpu->st.rip), 1)) {
+		debug_hit(cpu, DEBUG_BREAK);
+		return;
+	}
+	if (cpu->debug.skip) {
+		cpu->debug.skip = 0;
+		x86_update_attention(cpu);
+	}
 	if (has_code_breakpoints(cpu) && !(cpu->st.rflags & FL_RF)) {
 		u64 hits = code_breakpoints(cpu);
 
@@ -138,6 +148,8 @@ static void run_single(struct x86_cpu *cpu)
 			x86_fault(cpu, EXC_DB, 0);
 			cpu->c.event.db = hits;
 			x86_deliver(cpu);
+			if (cpu->vcpu.debug.step)
+				debug_hit(cpu, DEBUG_STEP);
 			return;
 		}
 	}
@@ -151,6 +163,8 @@ static void run_single(struct x86_cpu *cpu)
 		trace_insn_after(cpu);
 	cpu->c.mode &= ~MODE_SINGLE;
 	cpu->count_until = count_until;
+	if (cpu->vcpu.debug.step && o != OUT_RETRY)
+		debug_hit(cpu, DEBUG_STEP);
 	if (shadow && cpu->c.guest == guest) {
 		cpu->st.shadow = 0;
 		x86_update_attention(cpu);
@@ -201,11 +215,24 @@ static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err
 			*exit = RUN_STOPPED;
 			return true;
 		}
+		if (cpu->debug.hit || debug_wanted(&cpu->vm->debug, cpu->vcpu.index)) {
+			*exit = cpu->debug.hit ? RUN_DEBUG : RUN_PAUSED;
+			cpu->debug.rip = cpu->st.rip;
+			return true;
+		}
 	}
 	if (attention(cpu) & ATT_DROP)
 		share_attend(cpu);
-	if (x86_events(cpu))
+	/* A debugger's step is into an interrupt's handler only when the processor waits for one. */
+	if (unlikely(cpu->vcpu.debug.step) && cpu->st.activity == ACT_RUNNING && !cpu->st.pending_db) {
+		run_single(cpu);
 		return false;
+	}
+	if (x86_events(cpu)) {
+		if (unlikely(cpu->vcpu.debug.step))
+			debug_hit(cpu, DEBUG_STEP);
+		return false;
+	}
 	if (cpu->st.activity == ACT_HALTED || cpu->st.activity == ACT_WAIT_SIPI) {
 		halt_wait(cpu);
 		return false;
@@ -224,6 +251,7 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 
 	share_unpark(cpu);
 	stub_clean_mxcsr();
+	debug_run_enters(cpu);
 	x86_update_all(cpu);
 	cpu->count_until = MIN(next_drop, limit);
 	for (;;) {

@@ -70,7 +70,7 @@ void x86_update_mode(struct x86_cpu *cpu)
 
 void x86_update_spaces(struct x86_cpu *cpu) { space_select(cpu); }
 
-/* Data breakpoints withhold TLB tags: when they change, entries must be made anew. */
+/* Data breakpoints and watchpoints withhold TLB tags: when they change, entries must be made anew. */
 static void update_watch(struct x86_cpu *cpu)
 {
 	u64 dr7 = cpu->st.dr7, key = 0;
@@ -78,6 +78,9 @@ static void update_watch(struct x86_cpu *cpu)
 	for (unsigned i = 0; i < 4; i++)
 		if ((dr7 >> (2 * i) & 3) && (dr7 >> (16 + 4 * i) & 1))
 			key = (key ^ cpu->st.dr[i] ^ (dr7 >> (16 + 4 * i) & 15)) * 0x9e3779b97f4a7c15ull | 1;
+	for (unsigned i = 0; i < cpu->vm->debug.n; i++)
+		if (cpu->vm->debug.point[i].kind > DEBUG_HARD_BREAK)
+			key = (key ^ cpu->vm->debug.generation) * 0x9e3779b97f4a7c15ull | 1;
 	if (key == cpu->c.watch)
 		return;
 	cpu->c.watch = key;
@@ -154,7 +157,7 @@ void x86_update_attention(struct x86_cpu *cpu)
 	attention_set(cpu, ATT_SHADOW, st->shadow);
 	attention_set(cpu, ATT_STEP,
 		      (st->rflags & FL_TF) || st->pending_db || code_breakpoints_on(st->dr7) ||
-			      trace_on(cpu->topics, TRACE_INSN));
+			      trace_on(cpu->topics, TRACE_INSN) || cpu->vcpu.debug.step || cpu->debug.skip);
 	update_watch(cpu);
 }
 

@@ -46,6 +46,7 @@ bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
 }
 void blocks_drop_all(struct x86_cpu *cpu) {}
 void vmexit_decode_controls(struct x86_cpu *cpu) {}
+bool block_drop(struct x86_cpu *cpu, u64 pa, u64 len) { return false; }
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
 enum outcome vmexit_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
 			  bool is_string, bool is_rep)
