@@ -60,25 +60,52 @@ u64 init_uptime_ms(void)
 	return (u64)ts.tv_sec * 1000 + (u64)ts.tv_nsec / 1000000;
 }
 
-static const char *module_options(const char *path)
+static bool same_module(const char *a, const char *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((a[i] == '-' ? '_' : a[i]) != (b[i] == '-' ? '_' : b[i]))
+			return false;
+	return true;
+}
+
+/* A module's parameters: ours, then those that the kernel's command line has for it (MODULE.NAME=VALUE), as modprobe
+ * does. */
+static void module_options(const char *path, char *out, size_t room)
 {
 	const char *base = strrchr(path, '/');
+	char line[2048] = "", *save = NULL;
+	size_t n;
+	FILE *f;
 
 	base = base ? base + 1 : path;
-	if (!strncmp(base, "kvm-amd.", 8) || !strncmp(base, "kvm_amd.", 8))
-		return "nested=1 npt=1";
-	if (!strncmp(base, "kvm-intel.", 10) || !strncmp(base, "kvm_intel.", 10))
-		return "nested=1";
-	return "";
+	n = strcspn(base, ".");
+	snprintf(out, room, "%s",
+		 n == 7 && same_module(base, "kvm_amd", n)     ? "nested=1 npt=1"
+		 : n == 9 && same_module(base, "kvm_intel", n) ? "nested=1"
+							       : "");
+	f = fopen("/proc/cmdline", "r");
+	if (!f)
+		return;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = 0;
+	fclose(f);
+	for (char *w = strtok_r(line, " \n", &save); w; w = strtok_r(NULL, " \n", &save)) {
+		size_t used = strlen(out);
+
+		if (strcspn(w, ".") == n && w[n] == '.' && same_module(w, base, n))
+			snprintf(out + used, room - used, " %s", w + n + 1);
+	}
 }
 
 static int load_module(const char *path, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+	char options[512];
 
 	if (fd < 0)
 		return err_set(e, errno, "%s cannot be opened: %s", path, strerror(errno));
-	if (syscall(SYS_finit_module, fd, module_options(path), 0) && errno != EEXIST)
+	module_options(path, options, sizeof(options));
+	if (syscall(SYS_finit_module, fd, options, 0) && errno != EEXIST)
 		rc = err_set(e, errno, "%s did not load: %s", path, strerror(errno));
 	close(fd);
 	return rc;

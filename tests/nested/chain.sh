@@ -39,6 +39,21 @@ chain)
 		fi
 	done
 	;;
+intel)
+	run 0 nest --accel soft --vendor intel --timeout 280 --dmesg "$tmp/dmesg"
+	says out 'L1 .*Linux .*kvm_intel .*nested=Y ept=Y'
+	says out "L2 .*on L1's KVM \\([0-9]"
+	for level in 1 2; do
+		log=$tmp/dmesg/dmesg-L$level.txt
+		if grep -Ei 'WARNING|BUG:|unchecked MSR|lost interrupt' "$log" >"$tmp/out"; then
+			die "L$level's log complains"
+		fi
+	done
+	;;
+intel-*) # intel-PARAMETER: what kvm_intel falls back to without it
+	run 0 nest --accel soft --vendor intel --timeout 280 --append "kvm-intel.${case#intel-}=0"
+	says out "L2 .*on L1's KVM \\([0-9]"
+	;;
 svm-off)
 	run 1 nest --accel soft --cpu EPYC,svm=off --timeout 200
 	says err 'L1.*(SVM|svm)'
