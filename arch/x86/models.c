@@ -37,7 +37,7 @@ static const u16 epyc_milan[] = {
 	F(ERMS), F(FSRM), F(PCID), F(INVPCID), F(VAES), F(VPCLMULQDQ), F(LFENCE_RDTSC), F(NULL_SEL_CLR_BASE), END,
 };
 
-static const u16 haswell[] = {F(ERMS), F(PCID), F(INVPCID), F(VMX), END};
+static const u16 haswell[] = {F(ERMS), F(PCID), F(INVPCID), F(VMX), F(SPEC_CTRL), END};
 static const u16 skylake[] = {F(RDSEED), F(ADX), F(SMAP), F(CLFLUSHOPT), F(PREFETCHW), F(XSAVEC), F(XSAVES), END};
 static const u16 cascadelake[] = {
 	F(CLWB), F(AVX512F), F(AVX512DQ), F(AVX512CD), F(AVX512BW), F(AVX512VL), F(AVX512_VNNI), END,

@@ -36,14 +36,14 @@ EPYC-Milan)
 	unit="$unit $amd_unit vaes vpclmulqdq"
 	vendor=AuthenticAMD
 	;;
-Haswell-noTSX-IBRS) all="$all erms pcid invpcid vmx" vendor=GenuineIntel ;;
+Haswell-noTSX-IBRS) all="$all erms pcid invpcid vmx ibrs ibpb" vendor=GenuineIntel ;;
 Skylake-Client)
-	all="$all erms pcid invpcid vmx rdseed smap clflushopt 3dnowprefetch xsavec xsaves"
+	all="$all erms pcid invpcid vmx ibrs ibpb rdseed smap clflushopt 3dnowprefetch xsavec xsaves"
 	unit="$unit adx"
 	vendor=GenuineIntel
 	;;
 Cascadelake-Server)
-	all="$all erms pcid invpcid vmx rdseed smap clflushopt 3dnowprefetch xsavec xsaves clwb"
+	all="$all erms pcid invpcid vmx ibrs ibpb rdseed smap clflushopt 3dnowprefetch xsavec xsaves clwb"
 	unit="$unit adx avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni"
 	vendor=GenuineIntel
 	;;
