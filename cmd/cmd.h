@@ -14,6 +14,7 @@ enum exit_code {
 /* argv[0] is the verb. Each returns an exit code. */
 int cmd_run(int argc, char **argv);
 int cmd_nest(int argc, char **argv);
+int cmd_cpus(int argc, char **argv);
 /* As process 1 of a guest; does not return. */
 int cmd_init(void);
 

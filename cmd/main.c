@@ -16,7 +16,7 @@ static const struct {
 } verbs[] = {
 	{"nest", cmd_nest}, {"run", cmd_run}, {"check", NULL},	 {"enable", NULL},  {"disable", NULL},
 	{"report", NULL},   {"save", NULL},   {"restore", NULL}, {"migrate", NULL}, {"receive", NULL},
-	{"stat", NULL},	    {"trace", NULL},  {"cpus", NULL},
+	{"stat", NULL},	    {"trace", NULL},  {"cpus", cmd_cpus},
 };
 
 static void help(void)
@@ -26,6 +26,7 @@ static void help(void)
 	     "  nestbox nest                     a guest hypervisor and a guest inside it, proven from within\n"
 	     "  nestbox nest --cpu EPYC,svm=off  the same with a processor that cannot: shows where it breaks\n"
 	     "  nestbox run --kernel FILE        one guest, its console on this terminal (Ctrl-A x leaves)\n"
+	     "  nestbox cpus                     the processor models, and what of each this host can give\n"
 	     "\n"
 	     "nestbox VERB --help tells each verb's options\n"
 	     "exit codes: 0 done, 1 the thing asked about is not so, 2 usage, 3 the host refused, 4 a guest failed,\n"
