@@ -33,12 +33,15 @@ static u64 clock_ns(const struct hpet *h) { return h->queue->clock->now(h->queue
 static bool running(const struct hpet *h) { return h->s.config & CONFIG_ENABLE; }
 static bool legacy(const struct hpet *h) { return h->s.config & CONFIG_LEGACY; }
 
-static u64 count(const struct hpet *h) { return running(h) ? (clock_ns(h) - h->s.zero) / HPET_TICK_NS : h->s.counter; }
+static u64 count(const struct hpet *h)
+{
+	return h->s.counter + (running(h) ? (clock_ns(h) - h->s.since) / HPET_TICK_NS : 0);
+}
 
 static void set_count(struct hpet *h, u64 ticks)
 {
 	h->s.counter = ticks;
-	h->s.zero = clock_ns(h) - ticks * HPET_TICK_NS;
+	h->s.since = clock_ns(h);
 }
 
 /* ---- wires ---- */
@@ -82,7 +85,7 @@ static void arm(struct hpet_unit *u)
 
 	timer_cancel(&u->timer);
 	if (wait < (UINT64_MAX - now) / HPET_TICK_NS / 2)
-		timer_arm(&u->timer, h->s.zero + u->due * HPET_TICK_NS);
+		timer_arm(&u->timer, h->s.since + (u->due - h->s.counter) * HPET_TICK_NS);
 }
 
 static void schedule(struct hpet *h, unsigned n)
@@ -295,7 +298,7 @@ static const struct desc_field fields[] = {
 	DESC_INT(struct hpet_state, config),
 	DESC_INT(struct hpet_state, status),
 	DESC_INT(struct hpet_state, counter),
-	DESC_INT(struct hpet_state, zero),
+	DESC_INT(struct hpet_state, since),
 	DESC_SUBS(struct hpet_state, timer, &timer_desc),
 };
 DESC(hpet_state_desc, struct hpet_state, fields);

@@ -6,7 +6,7 @@
  * IRQ
  * 8. The 8254's IRQ 0 and the RTC's IRQ 8 therefore come in here, by hpet_legacy_line, and go on unless replaced.
  *
- * Invariants: `counter` holds the count while the counter stands, `zero` the time at which it read 0 while it runs. An
+ * Invariants: the count is `counter`, and while it runs the ticks since `since` on top. An
  * edge-triggered output is lowered and raised again at each event, so that a slow controller finds it high. There is no
  * FSB (MSI) delivery.
  */
@@ -31,8 +31,8 @@ struct hpet_timer_state {
 
 struct hpet_state {
 	u64 config, status;
-	u64 counter; /* ticks, while it stands */
-	u64 zero;    /* ns of the clock, while it runs */
+	u64 counter; /* ticks at `since` */
+	u64 since;   /* ns of the clock; while it is enabled the counter runs from there */
 	struct hpet_timer_state timer[HPET_TIMERS];
 };
 
