@@ -124,7 +124,7 @@ static void image_get(const struct x87_image *im, struct x86_fpu *f)
 		memcpy(f->st[i], im->st[i], 10);
 }
 
-static void set_pointers(struct x86_cpu *cpu, const struct insn *in)
+void x87_set_pointers(struct x86_cpu *cpu, const struct insn *in)
 {
 	struct x86_fpu *f = &cpu->st.fpu;
 
@@ -168,10 +168,12 @@ static enum outcome x87_run_body(struct x86_cpu *cpu, const struct insn *in)
 	if (store && !(im.fsw & ~im.fcw & not_stored))
 		RUN(mem_write_n(cpu, la, buf, in->msize, ACC_WRITE | insn_acc(in)));
 	image_get(&im, &cpu->st.fpu);
-	set_pointers(cpu, in);
+	x87_set_pointers(cpu, in);
 	return OUT_NEXT;
 }
-X87_HANDLER(x87_run, true, x87_run_body(cpu, in))
+X87_HANDLER(run_stub, true, x87_run_body(cpu, in))
+
+enum outcome x87_run(struct x86_cpu *cpu, const struct insn *in) { return run_stub(cpu, in); }
 
 static enum outcome fninit_body(struct x86_cpu *cpu)
 {
@@ -422,6 +424,8 @@ bool bind_x87(struct bind *b)
 		if (op_is_mem(&b->op[i]) && (b->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 			in->aux |= X87_STORE;
 	in->stub = stub_find(b, &full);
-	in->fn = in->stub ? x87_run : stub_retry;
+	in->fn = in->stub ? x87_fast(b) : stub_retry;
+	if (!in->fn)
+		in->fn = x87_run;
 	return in->stub || full;
 }

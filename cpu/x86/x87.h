@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arch/x86/state.h"
+#include "cpu/x86/cpu.h"
 
 #define X87_FCW_RESET 0x37fu
 #define X87_TOP(fsw)  ((fsw) >> 11 & 7)
@@ -41,5 +42,12 @@ static inline void x87_init(struct x86_fpu *f)
 	f->fip = f->fdp = 0;
 	f->fcs = f->fds = 0;
 }
+
+struct bind;
+/* exec_x87.c: any x87 instruction through its stub, and what it leaves in FIP, FDP, FOP. */
+enum outcome x87_run(struct x86_cpu *cpu, const struct insn *in);
+void x87_set_pointers(struct x86_cpu *cpu, const struct insn *in);
+/* exec_x87_fast.c: a shorter way for the common ones, which falls back to x87_run; NULL: none. */
+insn_fn *x87_fast(const struct bind *b);
 
 #endif
