@@ -148,7 +148,7 @@ static enum outcome fxsave_body(struct x86_cpu *cpu, const struct insn *in)
 	return fast_fxsr(cpu) ? OUT_NEXT : xmm_put(cpu, in, la);
 }
 
-static enum outcome fxrstor_body(struct x86_cpu *cpu, const struct insn *in)
+static noinline enum outcome fxrstor_body(struct x86_cpu *cpu, const struct insn *in)
 {
 	u8 buf[XSAVE_LEGACY];
 	u32 mxcsr;
@@ -285,7 +285,7 @@ static u64 requested(const struct x86_cpu *cpu, const struct insn *in)
 	return mask & enabled;
 }
 
-static enum outcome xsave_body(struct x86_cpu *cpu, const struct insn *in)
+static noinline enum outcome xsave_body(struct x86_cpu *cpu, const struct insn *in)
 {
 	bool compact = in->aux & XS_COMPACT, wide = in->opsize == 8;
 	u64 rfbm, use, store, header[8] = {0}, la;
@@ -344,7 +344,7 @@ static bool header_valid(const struct x86_cpu *cpu, const struct insn *in, const
 	return !(header[0] & ~enabled) && all_zero(header + 1, 16);
 }
 
-static enum outcome xrstor_body(struct x86_cpu *cpu, const struct insn *in)
+static noinline enum outcome xrstor_body(struct x86_cpu *cpu, const struct insn *in)
 {
 	u64 rfbm, load, header[8], la;
 	u8 area[XSAVE_AREA_MAX];
@@ -483,6 +483,7 @@ static enum outcome movnti_body(struct x86_cpu *cpu, const struct insn *in)
 		TRY(cpu, in, body);                                                                                    \
 		NEXT(cpu, in);                                                                                         \
 	}
+/* The bodies with an area of their own are not inlined: a handler's frame may stay for as long as the chain runs. */
 PLAIN_HANDLER(exec_fxsave, fxsave_body(cpu, in))
 PLAIN_HANDLER(exec_fxrstor, fxrstor_body(cpu, in))
 PLAIN_HANDLER(exec_xsave, xsave_body(cpu, in))
