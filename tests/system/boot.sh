@@ -1,7 +1,8 @@
 #!/bin/sh
-# Debian's kernels, each to a busybox user space and off again. Usage: boot.sh NESTBOX FETCH-KERNEL PACKAGE CPUS MODEL
-# The guest tells its log, processors and interrupts from inside, after time for the clocks' watchdogs to have looked. What the log must
-# not hold, how many processors there must be and which flags they must show is judged here.
+# Debian's kernels, each to a busybox user space and off again.
+# Usage: boot.sh NESTBOX FETCH-KERNEL PACKAGE CPUS MODEL
+# The guest tells its log, processors and interrupts from inside, after time for the clocks' watchdogs to have looked.
+# What the log must not hold, how many processors there must be and which flags they must show is judged here.
 set -eu
 nestbox=$1
 fetch_kernel=$2
@@ -22,9 +23,11 @@ die() {
 }
 part() { sed -n "/^== $1\$/,/^== /p" "$out" | sed '/^== /d'; } # part NAME: what the guest told under that heading
 
-# Flags as /proc/cpuinfo names them. Those of `unit` come from instructions that run on the host's own unit: wanted if it has them.
-all='fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush fxsr syscall nx pdpe1gb rdtscp lm x2apic movbe
-tsc_deadline_timer xsave rdrand hypervisor lahf_lm fsgsbase tsc_adjust smep xsaveopt xgetbv1 arat constant_tsc nonstop_tsc'
+# Flags as /proc/cpuinfo names them. Those of `unit` come from instructions that run on the host's own unit: wanted if
+# it has them.
+all='fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush fxsr syscall nx pdpe1gb rdtscp lm
+x2apic movbe tsc_deadline_timer xsave rdrand hypervisor lahf_lm fsgsbase tsc_adjust smep xsaveopt xgetbv1 arat
+constant_tsc nonstop_tsc'
 unit='mmx sse sse2 pni pclmulqdq ssse3 fma cx16 sse4_1 sse4_2 popcnt aes avx f16c abm bmi1 avx2 bmi2'
 amd='rdseed smap clflushopt xsavec svm 3dnowprefetch osvw topoext npt nrip_save vmcb_clean flushbyasid decodeassists'
 amd_unit='adx sha_ni sse4a mmxext'
@@ -98,9 +101,11 @@ grep -q '^== end' "$out" || die 'the guest did not come to its end'
 part dmesg >"$tmp/dmesg"
 part cpuinfo >"$tmp/cpuinfo"
 grep -q 'Linux version' "$tmp/dmesg" || die 'the log has lost its start'
-loud='WARNING|BUG:|Call Trace|Oops|TSC.*(warp|inconsist)|MP-BIOS|APIC error|Firmware Bug|do_IRQ|Unknown NMI|ACPI (BIOS )?Error|ACPI.*Exception'
-any='unchecked MSR|lost interrupt|nobody cared|spurious|as unstable|clocksource.*(skew|wrong)|calibration failed|inconsistent|out of sync'
-any="$any|\\bstall|lockup|\\bhung\\b|timer.*(not|n.t) work|not responding|no irq handler|failed to (start|come|bring)"
+loud='WARNING|BUG:|Call Trace|Oops|TSC.*(warp|inconsist)|MP-BIOS|APIC error|Firmware Bug|do_IRQ|Unknown NMI'
+loud="$loud|ACPI (BIOS )?Error|ACPI.*Exception"
+any='unchecked MSR|lost interrupt|nobody cared|spurious|as unstable|clocksource.*(skew|wrong)|calibration failed'
+any="$any|inconsistent|out of sync|\\bstall|lockup|\\bhung\\b|timer.*(not|n.t) work|not responding|no irq handler"
+any="$any|failed to (start|come|bring)"
 if grep -aE "$loud" "$tmp/dmesg" || grep -aEi "$any" "$tmp/dmesg"; then die 'the log complains'; fi
 
 [ "$(grep -c '^processor' "$tmp/cpuinfo")" -eq "$cpus" ] || die "there are not $cpus processors"
