@@ -272,6 +272,8 @@ static int read_files(struct run *r)
 		fprintf(stderr, "nestbox run: %s cannot be written: %s\n", r->debugcon_file, strerror(errno));
 		code = EXIT_HOST;
 	}
+	if (code < 0 && r->debugcon)
+		setvbuf(r->debugcon, NULL, _IOLBF, 0); /* to be read while the guest runs */
 	return code;
 }
 
