@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/monitor.h"
 #include "machine/machine.h"
 
 #define ESCAPE 1 /* Ctrl-A */
@@ -31,12 +34,80 @@ void terminal_write(void *ctx, const u8 *buf, size_t n)
 	}
 }
 
+static void say(const char *text) { terminal_write(NULL, (const u8 *)text, strlen(text)); }
+
+/* One line for the monitor; the terminal is raw, so that line ends need their carriage return. */
+static void monitor_line(struct terminal *t)
+{
+	char *text = NULL, *end;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+
+	if (!f)
+		return;
+	if (!strncmp(t->line, "cpu ", 4)) {
+		unsigned long k = strtoul(t->line + 4, &end, 10);
+
+		if (*end || k >= machine_vm(t->machine)->nvcpus)
+			fprintf(f, "there is no such vCPU\n");
+		else
+			t->vcpu = (unsigned)k;
+	} else if (t->length) {
+		monitor_run(t->machine, t->vcpu, t->line, f);
+	}
+	fclose(f);
+	for (char *p = text; p && *p; p = end) {
+		end = p + strcspn(p, "\n");
+		terminal_write(NULL, (const u8 *)p, (size_t)(end - p));
+		if (*end) {
+			say("\r\n");
+			end++;
+		}
+	}
+	free(text);
+}
+
+/* The guest stands still while the monitor has the keyboard. */
+static void monitor_key(struct terminal *t, u8 c)
+{
+	if (c == '\r' || c == '\n') {
+		say("\r\n");
+		t->line[t->length] = 0;
+		if (!strcmp(t->line, "c") || !strcmp(t->line, "cont")) {
+			t->monitor = false;
+			debug_resume(machine_vm(t->machine), DEBUG_MONITOR);
+		} else {
+			monitor_line(t);
+			say("(nestbox) ");
+		}
+		t->length = 0;
+	} else if ((c == 8 || c == 127) && t->length) {
+		t->length--;
+		say("\b \b");
+	} else if (c >= ' ' && c < 127 && t->length < sizeof(t->line) - 1) {
+		t->line[t->length++] = (char)c;
+		terminal_write(NULL, &c, 1);
+	}
+}
+
+static void monitor_enter(struct terminal *t)
+{
+	if (t->monitor)
+		return;
+	debug_pause(machine_vm(t->machine), DEBUG_MONITOR);
+	t->monitor = true;
+	t->length = 0;
+	say("\r\nthe guest stands still; c: go on, cpu N: choose a vCPU, help: the other commands\r\n(nestbox) ");
+}
+
 static bool command(struct terminal *t, u8 c)
 {
-	static const char help[] = "\r\nCtrl-A x: leave   Ctrl-A Ctrl-A: send Ctrl-A   Ctrl-A h: this\r\n";
+	static const char help[] =
+		"\r\nCtrl-A x: leave   Ctrl-A c: monitor   Ctrl-A Ctrl-A: send Ctrl-A   Ctrl-A h: this\r\n";
 
 	switch (c) {
 	case 'x': machine_stop(t->machine, VM_USER); return false;
+	case 'c': monitor_enter(t); break;
 	case ESCAPE: machine_serial_input(t->machine, &c, 1); break;
 	case 'h':
 	case '?': terminal_write(NULL, (const u8 *)help, sizeof(help) - 1); break;
@@ -58,6 +129,8 @@ static bool take(struct terminal *t, const u8 *buf, size_t n)
 				return false;
 		} else if (t->raw && buf[i] == ESCAPE) {
 			t->escaped = true;
+		} else if (t->monitor) {
+			monitor_key(t, buf[i]);
 		} else {
 			out[k++] = buf[i];
 		}

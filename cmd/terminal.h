@@ -1,8 +1,9 @@
 /*
  * This program's terminal as a guest's serial console.
  *
- * With a terminal on stdin it is put into raw mode, and Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A sends one
- * Ctrl-A, Ctrl-A h says so. Without one, stdin's bytes go to the guest as they are, and its end is not the guest's end.
+ * With a terminal on stdin it is put into raw mode, and Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A c stops the guest and
+ * takes commands about it (monitor.h), Ctrl-A Ctrl-A sends one Ctrl-A, Ctrl-A h says so. Without one, stdin's bytes go
+ * to the guest as they are, and its end is not the guest's end.
  */
 #ifndef CMD_TERMINAL_H
 #define CMD_TERMINAL_H
@@ -20,6 +21,10 @@ struct terminal {
 	bool raw, escaped, started;
 	int quit[2]; /* a pipe: closing its end stops the thread */
 	pthread_t thread;
+	bool monitor;  /* it has the keyboard, and the guest stands still */
+	unsigned vcpu; /* that the monitor is about */
+	char line[128];
+	unsigned length;
 };
 
 /* Starts to pass input on to m; its leaving is machine_stop(m, VM_USER). */
