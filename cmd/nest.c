@@ -215,7 +215,9 @@ static void save_logs(const struct nest *n)
 			return;
 		}
 		tree_print_log(&n->tree, i, f);
-		fclose(f);
+		bool lost = ferror(f);
+		if (fclose(f) || lost)
+			fprintf(stderr, "nestbox nest: %s is not whole: %s\n", path, strerror(errno));
 	}
 }
 
