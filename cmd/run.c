@@ -298,6 +298,8 @@ static int prepare(struct run *r)
 	rc = accel_choose(r->accel_word, r->cpu, false, &r->accel, &e);
 	if (rc)
 		return fail(&e, rc == -EINVAL ? EXIT_USAGE : EXIT_HOST);
+	if (r->gdb && r->accel.engine == ACCEL_KVM)
+		return usage("--gdb works with nestbox's own processor only: add --accel soft");
 	return read_files(r);
 }
 

@@ -76,6 +76,8 @@ struct irq_line hpet_legacy_line(struct hpet *h, unsigned which) { return (struc
 
 /* ---- events ---- */
 
+#define HPET_MIN_PERIOD (20000 / HPET_TICK_NS) /* ticks */
+
 static u64 modulus_mask(const struct hpet_timer_state *t) { return t->config & TN_32BIT ? UINT32_MAX : UINT64_MAX; }
 
 static void arm(struct hpet_unit *u)
@@ -125,6 +127,8 @@ static void fire(void *ctx)
 	}
 	if (t->config & TN_PERIODIC && period) {
 		steps = (at > u->due ? at - u->due : 0) / period + 1;
+		/* A guest may ask for a tick's period: no more than one event in 20 us, as with the other timers. */
+		steps = MAX(steps, (HPET_MIN_PERIOD + period - 1) / period);
 		t->comparator = (t->comparator + steps * period) & modulus_mask(t);
 		u->due += steps * period;
 		arm(u);

@@ -78,21 +78,34 @@ static void periodic(void **state)
 	struct fixture *f = *state;
 
 	put(f, 0x100, 8, 20 << 9 | 4 | 8 | 0x40 | 0x100);
-	put(f, 0x108, 4, 1000);
-	put(f, 0x108, 4, 100);
+	put(f, 0x108, 4, 100000);
+	put(f, 0x108, 4, 10000);
 	put(f, 0x10, 8, 1);
-	ticks(f, 999);
+	ticks(f, 99999);
 	assert_int_equal(f->out.rises, 0);
-	ticks(f, 1 + 5 * 100);
+	ticks(f, 1 + 5 * 10000);
 	assert_int_equal(f->out.rises, 6);
-	assert_int_equal(get(f, 0x108, 8), 1600);
-	f->clock.now_ns += 1000 * HPET_TICK_NS; /* nobody looked for a while: one event, and no drift */
+	assert_int_equal(get(f, 0x108, 8), 160000);
+	f->clock.now_ns += 100000 * HPET_TICK_NS; /* nobody looked for a while: one event, and no drift */
 	timer_queue_run(&f->queue);
 	assert_int_equal(f->out.rises, 7);
-	assert_int_equal(get(f, 0x108, 8), 2600);
+	assert_int_equal(get(f, 0x108, 8), 260000);
 	put(f, 0x108, 4, 0); /* no period: no storm */
 	ticks(f, 10000);
 	assert_in_range(f->out.rises, 7, 8);
+}
+
+/* One tick's period: events come no closer than 20 us, and the comparator keeps to its multiples. */
+static void storm(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, 0x100, 8, 20 << 9 | 4 | 8 | 0x40 | 0x100);
+	put(f, 0x108, 4, 1000);
+	put(f, 0x108, 4, 1);
+	put(f, 0x10, 8, 1);
+	ticks(f, 1000 + 10 * 2000);
+	assert_in_range(f->out.rises, 10, 11);
 }
 
 static void level(void **state)
@@ -151,6 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(counter, setup),	    cmocka_unit_test_setup(one_shot, setup),
 		cmocka_unit_test_setup(periodic, setup),    cmocka_unit_test_setup(level, setup),
+		cmocka_unit_test_setup(storm, setup),
 		cmocka_unit_test_setup(replacement, setup), cmocka_unit_test_setup(state_tiles, setup),
 	};
 
