@@ -94,8 +94,9 @@ static int nest_help(void)
 }
 
 /* One option. -1: go on; else the exit code. */
-static int take_option(struct nest *n, int which, const char *v)
+static int take_option(void *ctx, int which, const char *v)
 {
+	struct nest *n = ctx;
 	char why[300];
 
 	switch ((enum nest_opt)which) {
@@ -134,24 +135,7 @@ static int take_option(struct nest *n, int which, const char *v)
 
 static int take_options(struct nest *n, int argc, char **argv)
 {
-	struct opt_walk w;
-	int which, code;
-
-	opt_start(&w, nest_opts, ARRAY_SIZE(nest_opts), argc - 1, argv + 1);
-	while ((which = opt_next(&w)) != OPT_END) {
-		char why[300];
-
-		if (which == OPT_BAD)
-			return usage(w.why);
-		if (which == OPT_WORD) {
-			snprintf(why, sizeof(why), "it takes no argument %.60s: see --help", w.value);
-			return usage(why);
-		}
-		code = take_option(n, which, w.value);
-		if (code >= 0)
-			return code;
-	}
-	return -1;
+	return opt_each(nest_opts, ARRAY_SIZE(nest_opts), argc - 1, argv + 1, take_option, usage, n);
 }
 
 /* The counters at the moments that divide the run into boots: a level's hello, its KVM loaded, its end. */

@@ -59,6 +59,29 @@ int opt_next(struct opt_walk *w)
 	return i;
 }
 
+int opt_each(const struct opt *rows, unsigned nrows, int argc, char **argv, int (*take)(void *ctx, int which, const char *value),
+	     int (*usage)(const char *why), void *ctx)
+{
+	struct opt_walk w;
+	int which, code;
+
+	opt_start(&w, rows, nrows, argc, argv);
+	while ((which = opt_next(&w)) != OPT_END) {
+		char why[300];
+
+		if (which == OPT_BAD)
+			return usage(w.why);
+		if (which == OPT_WORD) {
+			snprintf(why, sizeof(why), "it takes no argument %.60s: see --help", w.value);
+			return usage(why);
+		}
+		code = take(ctx, which, w.value);
+		if (code >= 0)
+			return code;
+	}
+	return -1;
+}
+
 void opt_help(const struct opt *rows, unsigned nrows, FILE *out)
 {
 	for (unsigned i = 0; i < nrows; i++) {

@@ -34,6 +34,10 @@ struct opt_walk {
 void opt_start(struct opt_walk *w, const struct opt *rows, unsigned nrows, int argc, char **argv);
 /* The row's index, or one of the above. */
 int opt_next(struct opt_walk *w);
+/* A verb that takes options only: hands each to `take`, whose result >= 0 ends the walk. What is wrong goes to `usage` as a sentence.
+ * Returns the first result >= 0 (an exit code), or -1 when all were taken. */
+int opt_each(const struct opt *rows, unsigned nrows, int argc, char **argv, int (*take)(void *ctx, int which, const char *value),
+	     int (*usage)(const char *why), void *ctx);
 void opt_help(const struct opt *rows, unsigned nrows, FILE *out);
 
 /* "512M", "1G", "4096K", plain numbers in units of `unit` bytes. false: not a size. */

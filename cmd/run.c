@@ -134,8 +134,10 @@ static int take_net(struct run *r, const char *v)
 }
 
 /* One option. -1: go on; else the exit code. */
-static int take_option(struct run *r, int which, const char *v)
+static int take_option(void *ctx, int which, const char *v)
 {
+	struct run *r = ctx;
+
 	switch ((enum run_opt)which) {
 	case RUN_ACCEL: r->accel_word = v; return -1;
 	case RUN_CPU: r->cpu = v; return -1;
@@ -175,24 +177,7 @@ static int take_option(struct run *r, int which, const char *v)
 
 static int take_options(struct run *r, int argc, char **argv)
 {
-	struct opt_walk w;
-	int which, code;
-
-	opt_start(&w, run_opts, ARRAY_SIZE(run_opts), argc - 1, argv + 1);
-	while ((which = opt_next(&w)) != OPT_END) {
-		char why[300];
-
-		if (which == OPT_BAD)
-			return usage(w.why);
-		if (which == OPT_WORD) {
-			snprintf(why, sizeof(why), "it takes no argument %.60s: see --help", w.value);
-			return usage(why);
-		}
-		code = take_option(r, which, w.value);
-		if (code >= 0)
-			return code;
-	}
-	return -1;
+	return opt_each(run_opts, ARRAY_SIZE(run_opts), argc - 1, argv + 1, take_option, usage, r);
 }
 
 static int fail(const struct err *e, enum exit_code code)
