@@ -333,12 +333,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_cross_modify), cmocka_unit_test(test_shootdown),
 		cmocka_unit_test(test_dirty_flags),
 	};
+	const double ntests = ARRAY_SIZE(tests);
 	int rc = 0;
 
 	if (argc < 2)
 		return cmocka_run_group_tests(tests, NULL, NULL);
 	for (unsigned i = 0; i < ARRAY_SIZE(tests) && !rc; i++) {
-		until = seconds() + atof(argv[1]) / (double)ARRAY_SIZE(tests);
+		until = seconds() + atof(argv[1]) / ntests;
 		rc = _cmocka_run_group_tests(tests[i].name, &tests[i], 1, NULL, NULL);
 	}
 	return rc;
