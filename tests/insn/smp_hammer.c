@@ -333,7 +333,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_cross_modify), cmocka_unit_test(test_shootdown),
 		cmocka_unit_test(test_dirty_flags),
 	};
-	const double ntests = ARRAY_SIZE(tests);
+	const unsigned ntests = ARRAY_SIZE(tests);
 	int rc = 0;
 
 	if (argc < 2)
