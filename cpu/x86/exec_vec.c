@@ -377,7 +377,7 @@ static void bind_mask(struct bind *b, unsigned m)
 {
 	const ZydisDecodedOperand *o = &b->op[m], *other = NULL;
 	struct insn *in = b->in;
-	unsigned k = 0;
+	unsigned k = 0, count;
 
 	if (o->element_size < 8)
 		return;
@@ -399,6 +399,8 @@ static void bind_mask(struct bind *b, unsigned m)
 		return;
 	in->src = CPU_OFF(st.fpu.k[0]) + 8 * k;
 	in->cc = __builtin_ctz(o->element_size / 8);
+	/* A conversion to narrower elements fills only part of the register that the decoder counts. */
+	count = MIN((unsigned)other->element_count, b->zi->avx.vector_length / o->element_size);
 	if (packs(b->zi->mnemonic)) {
 		in->cc |= VEC_MASK_PACK;
 		in->src2 = o->element_count;
@@ -408,13 +410,13 @@ static void bind_mask(struct bind *b, unsigned m)
 	} else if (o->element_count == 1 && b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID) {
 		in->cc |= VEC_MASK_EACH; /* scalar */
 		in->src2 = 1;
-	} else if (o->element_count == other->element_count ||
+	} else if (o->element_count == count ||
 		   ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK) {
 		in->cc |= b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID ? VEC_MASK_EACH : VEC_MASK_ANY;
 		in->src2 = o->element_count;
 	} else {
 		in->cc |= VEC_MASK_ANY;
-		in->src2 = other->element_count;
+		in->src2 = count;
 	}
 	if (in->cc & VEC_MASK_ANY && ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK)
 		in->src2 = b->zi->avx.vector_length / o->element_size;
