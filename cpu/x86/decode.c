@@ -159,36 +159,6 @@ static void fill_operands(struct bind *b, unsigned off)
 
 static bool is_x87(const ZydisDecodedInstruction *zi) { return zi->meta.isa_ext == ZYDIS_ISA_EXT_X87; }
 
-static bool is_vector(const ZydisDecodedInstruction *zi)
-{
-	switch (zi->meta.isa_ext) {
-	case ZYDIS_ISA_EXT_MMX:
-	case ZYDIS_ISA_EXT_SSE:
-	case ZYDIS_ISA_EXT_SSE2:
-	case ZYDIS_ISA_EXT_SSE3:
-	case ZYDIS_ISA_EXT_SSE4:
-	case ZYDIS_ISA_EXT_SSE4A:
-	case ZYDIS_ISA_EXT_SSSE3:
-	case ZYDIS_ISA_EXT_AES:
-	case ZYDIS_ISA_EXT_PCLMULQDQ:
-	case ZYDIS_ISA_EXT_SHA:
-	case ZYDIS_ISA_EXT_GFNI:
-	case ZYDIS_ISA_EXT_F16C:
-	case ZYDIS_ISA_EXT_FMA:
-	case ZYDIS_ISA_EXT_AVX:
-	case ZYDIS_ISA_EXT_AVX2:
-	case ZYDIS_ISA_EXT_AVX2GATHER:
-	case ZYDIS_ISA_EXT_AVXAES:
-	case ZYDIS_ISA_EXT_VAES:
-	case ZYDIS_ISA_EXT_VPCLMULQDQ:
-	case ZYDIS_ISA_EXT_AVX512EVEX:
-	case ZYDIS_ISA_EXT_AVX512VEX:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* Picks the handler; false when there is none for this form. */
 static bool bind_handler(struct bind *b, bool *ends)
 {
@@ -205,7 +175,7 @@ static bool bind_handler(struct bind *b, bool *ends)
 	}
 	if (is_x87(b->zi))
 		return bind_x87(b);
-	if (is_vector(b->zi))
+	if (isa_vector(b->zi))
 		return bind_vector(b);
 	return false;
 }

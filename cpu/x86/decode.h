@@ -1,11 +1,13 @@
 /*
- * From bytes to struct insn: Zydis decodes, decode.c fills what all instructions share, and the row's bind function picks the handler.
+ * From bytes to struct insn: Zydis decodes, decode.c fills what all instructions share, and the row's bind function
+ * picks the handler.
  *
- * Before a binder runs, decode.c has filled: row, len, off, opsize (zi->operand_width / 8), adsize, the memory operand (base, index,
- * scale, disp, seg, sreg, msize, IN_MEM, IN_STACK, IN_SEGCHECK), imm (the first immediate, sign-extended if signed), dst/src/src2 (byte
- * offsets of explicit operands 0, 1, 2 where they are general registers), and IN_LOCK, IN_REP, IN_REPNE.
- * A binder sets in->fn and returns true; false: this form is not implemented (#UD, LIMIT line). A row with checks (CPL, exit, …) then gets
- * fn moved to op and the common prologue as fn (check.c), so a binder need not care.
+ * Before a binder runs, decode.c has filled: row, len, off, opsize (zi->operand_width / 8), adsize, the memory operand
+ * (base, index, scale, disp, seg, sreg, msize, IN_MEM, IN_STACK, IN_SEGCHECK), imm (the first immediate, sign-extended
+ * if signed), dst/src/src2 (byte offsets of explicit operands 0, 1, 2 where they are general registers), and IN_LOCK,
+ * IN_REP, IN_REPNE. A binder sets in->fn and returns true; false: this form is not implemented (#UD, LIMIT line). A row
+ * with checks (CPL, exit, …) then gets fn moved to op and the common prologue as fn (check.c), so a binder need not
+ * care.
  */
 #ifndef CPU_X86_DECODE_H
 #define CPU_X86_DECODE_H
@@ -29,6 +31,14 @@ typedef bool bind_fn(struct bind *b);
 #define INSN(mnemonic, family, flags, exit) bind_fn bind_##family;
 #include "arch/x86/insn.def"
 #undef INSN
+/* The binder of a family with one handler, op_FAMILY, for all its forms. */
+#define BIND(family)                                                                                                   \
+	bool bind_##family(struct bind *b)                                                                             \
+	{                                                                                                              \
+		b->in->fn = op_##family;                                                                               \
+		return true;                                                                                           \
+	}
+
 bind_fn bind_vector; /* stub.c: SSE, AVX… without a row */
 bind_fn bind_x87;    /* exec_x87.c: x87 without a row */
 
@@ -38,9 +48,11 @@ static inline bool op_is_reg(const ZydisDecodedOperand *o) { return o->type == Z
 static inline bool op_is_mem(const ZydisDecodedOperand *o) { return o->type == ZYDIS_OPERAND_TYPE_MEMORY; }
 static inline bool op_is_imm(const ZydisDecodedOperand *o) { return o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE; }
 
-/* Decodes one instruction of at most `avail` bytes (<= 15). Always yields an insn: an invalid one raises #UD when run, one that is
- * too long for 15 bytes #GP(0). Returns its length, or 0 when `avail` bytes are not enough and avail < 15. */
-unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in, bool *ends);
+/* Decodes one instruction of at most `avail` bytes (<= 15). Always yields an insn: an invalid one raises #UD when run,
+ * one that is too long for 15 bytes #GP(0). Returns its length, or 0 when `avail` bytes are not enough and avail < 15.
+ */
+unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in,
+		     bool *ends);
 /* Text for traces: "mov rax, [rbx]"; rip is where the bytes lie. */
 void insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size);
 

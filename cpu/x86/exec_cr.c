@@ -345,12 +345,6 @@ HANDLER(op_clts)
 	LEAVE(cpu, in, OUT_END);
 }
 
-#define BIND(family)                                                                                                   \
-	bool bind_##family(struct bind *b)                                                                             \
-	{                                                                                                              \
-		b->in->fn = op_##family;                                                                               \
-		return true;                                                                                           \
-	}
 BIND(lmsw)
 BIND(smsw)
 BIND(clts)

@@ -213,12 +213,6 @@ HANDLER(op_arpl)
 	NEXT(cpu, in);
 }
 
-#define BIND(family)                                                                                                   \
-	bool bind_##family(struct bind *b)                                                                             \
-	{                                                                                                              \
-		b->in->fn = op_##family;                                                                               \
-		return true;                                                                                           \
-	}
 BIND(sgdt)
 BIND(sidt)
 BIND(lgdt)

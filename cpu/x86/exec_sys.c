@@ -153,12 +153,6 @@ HANDLER(op_wrbase)
 /* UD0, UD1; RSM outside system management mode. */
 HANDLER(op_undefined) { LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0)); }
 
-#define BIND(family)                                                                                                   \
-	bool bind_##family(struct bind *b)                                                                             \
-	{                                                                                                              \
-		b->in->fn = op_##family;                                                                               \
-		return true;                                                                                           \
-	}
 BIND(hlt)
 BIND(cache_nothing)
 BIND(invlpg)

@@ -134,12 +134,6 @@ static enum outcome op_iret(struct x86_cpu *cpu, const struct insn *in)
 	return far_iret(cpu, in->opsize);
 }
 
-#define BIND(family)                                                                                                   \
-	bool bind_##family(struct bind *b)                                                                             \
-	{                                                                                                              \
-		b->in->fn = op_##family;                                                                               \
-		return true;                                                                                           \
-	}
 BIND(syscall)
 BIND(sysret)
 BIND(sysenter)

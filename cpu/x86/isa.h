@@ -7,5 +7,7 @@
 #include "arch/x86/model.h"
 
 bool isa_allowed(const struct x86_model *model, const ZydisDecodedInstruction *zi);
+/* MMX, SSE, AVX and their kin: what runs on the vector unit. */
+bool isa_vector(const ZydisDecodedInstruction *zi);
 
 #endif

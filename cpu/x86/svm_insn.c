@@ -138,12 +138,6 @@ static enum outcome op_invlpga(struct x86_cpu *cpu, const struct insn *in)
 	LEAVE(cpu, in, OUT_END);
 }
 
-#define BIND(family)                                                                                                   \
-	bool bind_##family(struct bind *b)                                                                             \
-	{                                                                                                              \
-		b->in->fn = op_##family;                                                                               \
-		return true;                                                                                           \
-	}
 BIND(vmrun)
 BIND(vmload)
 BIND(vmsave)

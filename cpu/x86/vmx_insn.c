@@ -312,12 +312,6 @@ HANDLER(op_invvpid)
 	LEAVE(cpu, in, OUT_END);
 }
 
-#define BIND(family)                                                                                                   \
-	bool bind_##family(struct bind *b)                                                                             \
-	{                                                                                                              \
-		b->in->fn = op_##family;                                                                               \
-		return true;                                                                                           \
-	}
 BIND(vmxon)
 BIND(vmxoff)
 BIND(vmclear)

@@ -64,32 +64,13 @@ static void pick_bytes(struct ls *ls, enum encoding encoding, u8 *c)
 static bool wanted(const ZydisDecodedInstruction *zi)
 {
 	switch (zi->meta.isa_ext) {
-	case ZYDIS_ISA_EXT_MMX:
-	case ZYDIS_ISA_EXT_SSE:
-	case ZYDIS_ISA_EXT_SSE2:
-	case ZYDIS_ISA_EXT_SSE3:
-	case ZYDIS_ISA_EXT_SSE4:
-	case ZYDIS_ISA_EXT_SSE4A:
-	case ZYDIS_ISA_EXT_SSSE3:
-	case ZYDIS_ISA_EXT_AES:
-	case ZYDIS_ISA_EXT_PCLMULQDQ:
-	case ZYDIS_ISA_EXT_SHA:
-	case ZYDIS_ISA_EXT_GFNI:
-	case ZYDIS_ISA_EXT_F16C:
-	case ZYDIS_ISA_EXT_FMA:
-	case ZYDIS_ISA_EXT_AVX:
-	case ZYDIS_ISA_EXT_AVX2:
-	case ZYDIS_ISA_EXT_AVX2GATHER:
-	case ZYDIS_ISA_EXT_AVXAES:
-	case ZYDIS_ISA_EXT_VAES:
-	case ZYDIS_ISA_EXT_VPCLMULQDQ:
-	case ZYDIS_ISA_EXT_AVX512EVEX:
-	case ZYDIS_ISA_EXT_AVX512VEX:
 	case ZYDIS_ISA_EXT_X87:
 	case ZYDIS_ISA_EXT_XSAVE:
 	case ZYDIS_ISA_EXT_XSAVEC:
 	case ZYDIS_ISA_EXT_XSAVEOPT: break;
-	default: return false;
+	default:
+		if (!isa_vector(zi))
+			return false;
 	}
 	switch (zi->mnemonic) {
 	case ZYDIS_MNEMONIC_PREFETCHNTA:
