@@ -11,6 +11,7 @@
  *   evidence  exits, counters {name: value}, seconds                                    what this level's KVM counted for the next
  *   dmesg     records [[priority, microseconds, text], ...]
  *   console   of, text                                                                  last serial output of the next level
+ *   exec      command, status, output, cut                                          what `nest --exec` had run there
  *   error     what, why, kind ("not_so": the thing asked about is not so; "failed")
  *   done      up_s                                                                      last
  */

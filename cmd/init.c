@@ -1,7 +1,7 @@
 /*
  * Process 1 of a guest.
  *
- *   mounts -> channel -> hello -> [KVM module -> the level below -> evidence] or [CPUID time] -> kernel log -> done ->
+ *   mounts -> channel -> hello -> [KVM module -> commands -> the level below -> evidence] or [commands -> CPUID time] -> kernel log -> done ->
  * power off
  *
  * Whatever goes wrong is told on the channel and on the console, and the guest still powers itself off; a watchdog does
@@ -126,9 +126,13 @@ static void run_level(struct init *in)
 	}
 	send_hello(in);
 	if (in->level < in->depth) {
-		if (!load_kvm(in))
+		int rc = load_kvm(in);
+
+		init_exec(in);
+		if (!rc)
 			init_next(in, &e);
 	} else {
+		init_exec(in);
 		channel_send(in->channel, in->level, "cpuid", json_pack("{s:I}", "ns", (json_int_t)init_cpuid_ns()));
 	}
 	init_send_log(in);

@@ -1,8 +1,8 @@
 /*
  * Process 1 of a guest: what each of its parts offers the others.
  *
- * init.c is the course of events, init_sys.c the kernel's files and modules, init_log.c the kernel's log, init_next.c
- * the level below.
+ * init.c is the course of events, init_sys.c the kernel's files and modules, init_log.c the kernel's log, init_exec.c
+ * commands from the host, init_next.c the level below.
  */
 #ifndef CMD_INIT_H
 #define CMD_INIT_H
@@ -40,6 +40,10 @@ _Noreturn void init_power_off(void);
 
 /* init_log.c */
 void init_send_log(const struct init *in);
+
+/* init_exec.c: runs what `nest --exec` wants run here. The list for all levels, NULL: none; free() it. */
+void init_exec(const struct init *in);
+char *init_exec_list(void);
 
 /* init_next.c: runs the level below to its end. */
 int init_next(struct init *in, struct err *e);

@@ -91,6 +91,7 @@ int init_next(struct init *in, struct err *e)
 	struct next next = {.in = in, .rx = {.message = next_message, .ctx = &next}};
 	struct log *log = log_new(stderr, "");
 	struct kernel_image kernel;
+	char *exec = init_exec_list();
 	struct machine *m;
 	char what[24];
 	u64 memory, now = init_uptime_ms();
@@ -112,6 +113,8 @@ int init_next(struct init *in, struct err *e)
 			      : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
 								      : REPORT_MS,
 		.kernel = &kernel,
+		.busybox = exec ? initramfs_busybox() : NULL,
+		.exec = exec,
 		.serial = {next_serial, &next},
 		.channel = {next_channel, &next},
 		.log = log,
@@ -128,6 +131,7 @@ int init_next(struct init *in, struct err *e)
 	machine_free(m);
 	channel_rx_free(&next.rx);
 out_log:
+	free(exec);
 	log_free(log);
 	return rc;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cpio.h"
 #include "cmd/file.h"
@@ -80,7 +81,11 @@ static int put_skeleton(struct build *b)
 		rc = put_from(b, b->cfg->busybox, "/bin/busybox", 0755, false);
 		if (!rc)
 			rc = cpio_symlink(b->cpio, "/bin/sh", "busybox", b->e);
+		if (!rc)
+			rc = cpio_symlink(b->cpio, "/bin/nestbox", "/init", b->e);
 	}
+	if (!rc && b->cfg->exec)
+		rc = cpio_file(b->cpio, INITRAMFS_EXEC, 0644, b->cfg->exec, strlen(b->cfg->exec), b->e);
 	return rc;
 }
 
@@ -217,6 +222,16 @@ int initramfs_build(const struct initramfs_config *cfg, struct initramfs *out, s
 		return cpio_finish(b.cpio, &out->data, &out->size, e);
 	cpio_free(b.cpio);
 	return rc;
+}
+
+const char *initramfs_busybox(void)
+{
+	static const char *const paths[] = {"/bin/busybox", "/usr/bin/busybox", "/sbin/busybox"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
+		if (!access(paths[i], R_OK))
+			return paths[i];
+	return NULL;
 }
 
 void initramfs_free(struct initramfs *fs)

@@ -14,6 +14,7 @@
 
 #define INITRAMFS_MODULES_LIST "/nestbox/modules.list"
 #define INITRAMFS_KERNEL       "/boot/vmlinuz"
+#define INITRAMFS_EXEC         "/nestbox/exec"
 
 struct kernel_image;
 
@@ -30,6 +31,7 @@ struct initramfs_config {
 	unsigned nroles;
 	bool next_level;     /* take the kernel and what libkmod needs to read for the level after this one */
 	const char *busybox; /* a static busybox on this side, NULL: none */
+	const char *exec;    /* the text of /nestbox/exec, NULL: none */
 };
 
 struct initramfs {
@@ -39,6 +41,8 @@ struct initramfs {
 
 /* -ENOENT when a module is not there: e names it. */
 int initramfs_build(const struct initramfs_config *cfg, struct initramfs *out, struct err *e);
+/* The busybox of this side, NULL: none. */
+const char *initramfs_busybox(void);
 void initramfs_free(struct initramfs *fs);
 
 #endif

@@ -95,21 +95,23 @@ static int level_command_line(const struct level_start *s, char *out, size_t roo
 int level_new(const struct level_start *s, struct machine **out, u64 *memory, struct err *e)
 {
 	bool starts_another = s->level < s->depth;
-	struct initramfs_role roles[2] = {
+	struct initramfs_role roles[3] = {
 		{
 			.name = "channel",
 			.modules =
 				s->depth ? "virtio_pci virtio_console" : "virtio_pci virtio_blk virtio_net virtio_rng",
 			.only_if_present = !s->depth,
 		},
+		{.name = "msr", .modules = s->exec ? "msr" : "", .only_if_present = true},
 		{.name = "kvm", .modules = level_kvm_module(s->vendor)},
 	};
 	struct initramfs_config root = {
 		.kernel = s->kernel,
 		.roles = roles,
-		.nroles = starts_another ? 2 : 1,
+		.nroles = starts_another ? 3 : 2,
 		.next_level = starts_another,
 		.busybox = s->busybox,
+		.exec = s->exec,
 	};
 	struct initramfs fs;
 	char cmdline[2048];

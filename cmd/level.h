@@ -26,7 +26,8 @@ struct level_start {
 	unsigned ndisks;
 	const struct net_options *net;
 	const struct kernel_image *kernel;
-	const char *busybox; /* for an interactive root without levels (depth 0), or NULL */
+	const char *busybox; /* for an interactive root without levels (depth 0) and for `exec`, or NULL */
+	const char *exec;    /* commands to run in levels: "LEVEL COMMAND\n"..., or NULL (init_exec.c) */
 	const char *append;  /* more kernel command line, or NULL */
 	struct char_sink serial, channel;
 	struct log *log;

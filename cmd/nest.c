@@ -14,6 +14,7 @@
 #include "cmd/accel.h"
 #include "cmd/channel.h"
 #include "cmd/cmd.h"
+#include "cmd/initramfs.h"
 #include "cmd/kernel.h"
 #include "cmd/level.h"
 #include "cmd/opt.h"
@@ -36,6 +37,7 @@ enum nest_opt {
 	NEST_JSON,
 	NEST_STAT,
 	NEST_TRACE,
+	NEST_EXEC,
 	NEST_CONSOLE,
 	NEST_SHELL,
 	NEST_KEEP,
@@ -57,6 +59,7 @@ static const struct opt nest_opts[] = {
 	[NEST_JSON] = {"json", NULL, NULL, "one JSON object instead of the tree"},
 	[NEST_STAT] = {"stat", NULL, NULL, "L1's processor counters at the end"},
 	[NEST_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
+	[NEST_EXEC] = {"exec", NULL, "LEVEL:COMMAND", "run a shell command in that level and print what it says"},
 	[NEST_CONSOLE] = {"console", NULL, NULL, "copy L1's serial console to stderr"},
 	[NEST_SHELL] = {"shell", NULL, "LEVEL", NULL},
 	[NEST_KEEP] = {"keep", NULL, NULL, NULL},
@@ -64,6 +67,7 @@ static const struct opt nest_opts[] = {
 };
 
 struct nest {
+	char *exec; /* "LEVEL COMMAND\n"... */
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
 	u64 depth, smp, memory, timeout_ms;
 	bool json, stat, console;
@@ -91,6 +95,20 @@ static int nest_help(void)
 	puts("\nexit codes: 0 nested KVM works, 1 it does not and the tree says where, 2 usage, 3 the host refused,\n"
 	     "4 a guest failed, 124 out of time");
 	return EXIT_DONE;
+}
+
+static int take_exec(struct nest *n, const char *v)
+{
+	const char *colon = strchr(v, ':');
+	char *more;
+
+	if (v[0] < '1' || v[0] > '8' || colon != v + 1 || !colon[1] || strchr(v, '\n'))
+		return usage("--exec wants LEVEL:COMMAND, such as '1:uname -r'");
+	if (asprintf(&more, "%s%c %s\n", n->exec ? n->exec : "", v[0], colon + 1) < 0)
+		return EXIT_HOST;
+	free(n->exec);
+	n->exec = more;
+	return -1;
 }
 
 /* One option. -1: go on; else the exit code. */
@@ -125,6 +143,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case NEST_JSON: n->json = true; return -1;
 	case NEST_STAT: n->stat = true; return -1;
 	case NEST_TRACE: n->trace = v; return -1;
+	case NEST_EXEC: return take_exec(n, v);
 	case NEST_CONSOLE: n->console = true; return -1;
 	case NEST_SHELL: return usage("--shell is not there yet");
 	case NEST_KEEP: return usage("--keep is not there yet");
@@ -299,6 +318,8 @@ static int nest_run(struct nest *n, struct signals *signals)
 		.timeout_ms = n->timeout_ms,
 		.kernel = &n->kernel,
 		.append = n->append,
+		.busybox = n->exec ? initramfs_busybox() : NULL,
+		.exec = n->exec,
 		.serial = {nest_serial, n},
 		.channel = {nest_channel, n},
 		.log = n->log,
@@ -335,6 +356,13 @@ static int nest_prepare(struct nest *n)
 		return EXIT_HOST;
 	if (n->trace && log_enable(n->log, n->trace, &e))
 		return usage(e.text);
+	for (const char *p = n->exec; p && *p; p = strchr(p, '\n') + 1)
+		if ((u64)(*p - '0') > n->depth)
+			return usage("--exec names a level deeper than --depth");
+	if (n->exec && !initramfs_busybox()) {
+		fprintf(stderr, "nestbox nest: --exec wants busybox on this host: install the package busybox-static\n");
+		return EXIT_HOST;
+	}
 	rc = accel_choose(n->accel_word, n->cpu ? n->cpu : n->vendor_cpu, true, &n->accel, &e);
 	if (rc) {
 		fprintf(stderr, "nestbox nest: %s\n", e.text);
@@ -378,6 +406,7 @@ int cmd_nest(int argc, char **argv)
 	channel_rx_free(&n->rx);
 	tree_free(&n->tree);
 	log_free(n->log);
+	free(n->exec);
 	free(n);
 	if (sig)
 		fprintf(stderr, "nestbox nest: stopped, all levels are gone\n");

@@ -13,6 +13,7 @@
 #include "cmd/channel.h"
 #include "cmd/cmd.h"
 #include "cmd/file.h"
+#include "cmd/initramfs.h"
 #include "cmd/instruments.h"
 #include "cmd/kernel.h"
 #include "cmd/level.h"
@@ -288,16 +289,6 @@ static int prepare(struct run *r)
 	return read_files(r);
 }
 
-static const char *find_busybox(void)
-{
-	static const char *const paths[] = {"/bin/busybox", "/usr/bin/busybox", "/sbin/busybox"};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
-		if (!access(paths[i], R_OK))
-			return paths[i];
-	return NULL;
-}
-
 static int make(struct run *r, struct machine **m, struct err *e)
 {
 	struct machine_config cfg = {
@@ -335,7 +326,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.ndisks = r->ndisks,
 		.net = r->has_net ? &r->net : NULL,
 		.kernel = &r->kernel,
-		.busybox = find_busybox(),
+		.busybox = initramfs_busybox(),
 		.append = r->append,
 		.serial = {terminal_write, NULL},
 		.log = r->log,

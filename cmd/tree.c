@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOG_RECORDS 20000
+#define LOG_RECORDS  20000
+#define EXEC_RECORDS 100
 
 bool tree_is_complaint(int priority, const char *text)
 {
@@ -112,9 +113,32 @@ static u64 exits_of(const struct tree *t, unsigned n)
 	return exits > 0 ? (u64)exits : 0;
 }
 
+/* Each line behind the level's name; what a terminal would take for a command is not passed on. */
+static void print_exec(FILE *out, unsigned n, const json_t *exec)
+{
+	const char *s = json_string_value(json_object_get(exec, "output"));
+	bool start = true;
+
+	fprintf(out, "L%u$ %s\n", n, text_of(exec, "command"));
+	for (; s && *s; s++) {
+		if (start)
+			fprintf(out, "L%u| ", n);
+		start = *s == '\n';
+		putc(((unsigned char)*s < ' ' && *s != '\n' && *s != '\t') || *s == 0x7f ? '?' : *s, out);
+	}
+	if (!start)
+		putc('\n', out);
+	if (json_is_true(json_object_get(exec, "cut")))
+		fprintf(out, "L%u: the rest of its output had no room\n", n);
+	if (json_integer_value(json_object_get(exec, "status")))
+		fprintf(out, "L%u: exit status %d\n", n, (int)json_integer_value(json_object_get(exec, "status")));
+}
+
 static void print_level(struct tree *t, unsigned n)
 {
 	struct tree_level *l = &t->level[n];
+	json_t *exec;
+	size_t i;
 
 	if (!t->out || l->printed || !l->hello)
 		return;
@@ -134,6 +158,8 @@ static void print_level(struct tree *t, unsigned n)
 		fputc(')', t->out);
 	}
 	fprintf(t->out, " · up in %.1f s\n", json_number_value(json_object_get(l->hello, "up_s")));
+	json_array_foreach(l->exec, i, exec)
+		print_exec(t->out, n, exec);
 	fflush(t->out);
 }
 
@@ -161,6 +187,21 @@ static void take_log(struct tree_level *l, const json_t *records)
 		json_array_append(l->log, r);
 		if (tree_is_complaint((int)json_integer_value(json_array_get(r, 0)), text))
 			json_array_append_new(l->complaints, json_string(text));
+	}
+}
+
+static void take_exec(struct tree *t, unsigned n, json_t *msg)
+{
+	struct tree_level *l = &t->level[n];
+
+	if (!l->exec)
+		l->exec = json_array();
+	if (json_array_size(l->exec) >= EXEC_RECORDS)
+		return;
+	json_array_append(l->exec, msg);
+	if (t->out && l->printed) {
+		print_exec(t->out, n, msg);
+		fflush(t->out);
 	}
 }
 
@@ -202,6 +243,8 @@ void tree_message(struct tree *t, json_t *msg)
 		l->cpuid_ns = ns > 0 ? (u64)ns : 0;
 	} else if (!strcmp(type, "dmesg")) {
 		take_log(l, json_object_get(msg, "records"));
+	} else if (!strcmp(type, "exec")) {
+		take_exec(t, (unsigned)n, msg);
 	} else if (!strcmp(type, "console")) {
 		take_console(t, (unsigned)n, msg);
 	} else if (!strcmp(type, "done")) {
@@ -316,6 +359,7 @@ json_t *tree_json(const struct tree *t, const struct tree_verdict *v)
 		set_if(o, "evidence", l->evidence);
 		set_if(o, "error", l->error);
 		set_if(o, "complaints", l->complaints);
+		set_if(o, "exec", l->exec);
 		if (l->cpuid_ns)
 			json_object_set_new(o, "cpuid_ns", json_integer((json_int_t)l->cpuid_ns));
 		if (l->console)
@@ -351,6 +395,7 @@ void tree_free(struct tree *t)
 		json_decref(l->error);
 		json_decref(l->log);
 		json_decref(l->complaints);
+		json_decref(l->exec);
 		free(l->console);
 		*l = (struct tree_level){0};
 	}

@@ -22,6 +22,7 @@ struct tree_level {
 	bool done, printed;
 	json_t *log;	    /* [[priority, microseconds, text], ...] */
 	json_t *complaints; /* texts of the log that should not be there */
+	json_t *exec;	    /* [{command, status, output, cut}, ...] */
 	char *console;	    /* last serial output, when the level above saw it end badly */
 };
 

@@ -54,6 +54,20 @@ intel-*) # intel-PARAMETER: what kvm_intel falls back to without it
 	run 0 nest --accel soft --vendor intel --timeout 280 --append "kvm-intel.${case#intel-}=0"
 	says out "L2 .*on L1's KVM \\([0-9]"
 	;;
+exec) # commands in the levels, before the level below starts
+	run 0 nest --accel soft --timeout 280 --exec '1:cat /sys/module/kvm_amd/parameters/nested; echo to-stderr >&2; printf "\033x\377"' \
+		--exec '2:nestbox --version; exit 7'
+	says out '^L1\| 1$'
+	says out '^L1\| to-stderr$'
+	says out '^L1\| \?x\?$'
+	says out '^L2\| nestbox [0-9]'
+	says out '^L2: exit status 7$'
+	says out '^nested KVM works'
+	run 2 nest --exec '3:true'
+	one_sentence
+	run 2 nest --exec 'true'
+	one_sentence
+	;;
 svm-off)
 	run 1 nest --accel soft --cpu EPYC,svm=off --timeout 200
 	says err 'L1.*(SVM|svm)'

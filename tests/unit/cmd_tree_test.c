@@ -76,6 +76,37 @@ static void tree_is_printed(void **state)
 	free(text);
 }
 
+static void commands_are_printed(void **state)
+{
+	struct tree t;
+	struct tree_verdict v;
+	char *text;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	tree_start(&t, 2, "NestboxNestb", "host", f);
+	say(&t, "{\"level\":1,\"type\":\"exec\",\"command\":\"early\",\"status\":0,\"output\":\"\"}");
+	say(&t, good[0]);
+	say(&t, good[1]);
+	say(&t, "{\"level\":1,\"type\":\"exec\",\"command\":\"late\",\"status\":3,\"output\":\"a\\n\\u001bb\",\"cut\":true}");
+	say(&t, "{\"level\":3,\"type\":\"exec\",\"command\":\"beyond\"}");
+	say(&t, "{\"level\":1,\"type\":\"exec\",\"output\":7}");
+	fclose(f);
+	assert_string_equal(text,
+			    "L0  this host         host\n"
+			    "└─ L1  guest hypervisor   Linux 6.1 · kvm_amd nested=1 npt=Y · up in 5.1 s\n"
+			    "L1$ early\nL1$ late\nL1| a\nL1| ?b\nL1: the rest of its output had no room\n"
+			    "L1: exit status 3\nL1$ ?\n");
+	t.out = NULL;
+	tree_conclude(&t, NULL, &v);
+	json_t *all = tree_json(&t, &v);
+	const json_t *l1 = json_array_get(json_object_get(all, "levels"), 0);
+	assert_int_equal(json_array_size(json_object_get(l1, "exec")), 3);
+	json_decref(all);
+	tree_free(&t);
+	free(text);
+}
+
 static void every_part_is_needed(void **state)
 {
 	static const struct {
@@ -166,7 +197,7 @@ static void complaints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tree_is_printed),
+		cmocka_unit_test(tree_is_printed), cmocka_unit_test(commands_are_printed),
 		cmocka_unit_test(every_part_is_needed),
 		cmocka_unit_test(nonsense_is_survived),
 		cmocka_unit_test(complaints),
