@@ -11,6 +11,9 @@ enum exit_code {
 	EXIT_TIMEOUT = 124,
 };
 
+struct opt_table;
+extern const struct opt_table cmd_nest_options, cmd_run_options, cmd_cpus_options;
+
 /* argv[0] is the verb. Each returns an exit code. */
 int cmd_run(int argc, char **argv);
 int cmd_nest(int argc, char **argv);

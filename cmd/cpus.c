@@ -20,6 +20,8 @@ static const struct opt cpus_opts[] = {
 	[CPUS_HELP] = {"help", "-h", NULL, "this text"},
 };
 
+const struct opt_table cmd_cpus_options = {cpus_opts, ARRAY_SIZE(cpus_opts)};
+
 struct cpus_row {
 	struct x86_model named, given;
 	bool usable;

@@ -66,6 +66,8 @@ static const struct opt nest_opts[] = {
 	[NEST_HELP] = {"help", "-h", NULL, "this text"},
 };
 
+const struct opt_table cmd_nest_options = {nest_opts, ARRAY_SIZE(nest_opts)};
+
 struct nest {
 	char *exec; /* "LEVEL COMMAND\n"... */
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;

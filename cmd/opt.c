@@ -95,6 +95,16 @@ void opt_help(const struct opt *rows, unsigned nrows, FILE *out)
 	}
 }
 
+void opt_list(const struct opt_table *t, FILE *out)
+{
+	for (unsigned i = 0; i < t->nrows; i++) {
+		const struct opt *o = &t->rows[i];
+
+		if (o->help)
+			fprintf(out, "--%s\t%s\t%s\t%s\n", o->name, o->alias ? o->alias : "", o->arg ? o->arg : "", o->help);
+	}
+}
+
 static bool digits(const char *s, u64 *v, char **end)
 {
 	if (!isdigit((unsigned char)*s))

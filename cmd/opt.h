@@ -18,6 +18,12 @@ struct opt {
 	const char *help;  /* NULL: not shown */
 };
 
+/* A verb's options, for those who list them: completion, manual pages. */
+struct opt_table {
+	const struct opt *rows;
+	unsigned nrows;
+};
+
 struct opt_walk {
 	const struct opt *rows;
 	unsigned nrows;
@@ -39,6 +45,8 @@ int opt_next(struct opt_walk *w);
 int opt_each(const struct opt *rows, unsigned nrows, int argc, char **argv, int (*take)(void *ctx, int which, const char *value),
 	     int (*usage)(const char *why), void *ctx);
 void opt_help(const struct opt *rows, unsigned nrows, FILE *out);
+/* A line for each shown option, for programs: name, alias, argument, help, separated by tabs. */
+void opt_list(const struct opt_table *t, FILE *out);
 
 /* "512M", "1G", "4096K", plain numbers in units of `unit` bytes. false: not a size. */
 bool opt_size(const char *s, u64 unit, u64 *bytes) must_check;

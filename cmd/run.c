@@ -77,6 +77,8 @@ static const struct opt run_opts[] = {
 	[RUN_HELP] = {"help", "-h", NULL, "this text"},
 };
 
+const struct opt_table cmd_run_options = {run_opts, ARRAY_SIZE(run_opts)};
+
 struct run {
 	const char *accel_word, *cpu, *kernel_file, *modules, *initrd_file, *append, *trace;
 	u64 memory, smp, timeout_ms, drop_every;
