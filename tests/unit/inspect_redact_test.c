@@ -96,8 +96,7 @@ static void becomes(void **state)
 static void stays(void **state)
 {
 	static const char *const lines[] = {
-		"Linux version 6.1.0-50-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian "
-		"12.2.0-14+deb12u1) 12.2.0)",
+		"Linux version 6.1.0-50-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14))",
 		"QEMU emulator version 7.2.22.1 (Debian 1:7.2+dfsg-7+deb12u18)",
 		"qemu-7.2.0.1 started, lo 127.0.0.1 ::1 0.0.0.0, mask 255.255.255.0",
 		"[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable",
