@@ -15,6 +15,8 @@ struct apic_ops {
 	int (*highest)(void *apic);
 	/* Accepts it: IRR -> ISR (or the PIC's INTA cycle). Returns the vector, or -1 when it has gone. */
 	int (*ack)(void *apic);
+	/* A write of the EOI register. */
+	void (*eoi)(void *apic);
 	/* CR8: bits 7:4 of TPR. */
 	u64 (*cr8_get)(void *apic);
 	void (*cr8_set)(void *apic, u64 cr8);

@@ -176,6 +176,15 @@ static int op_ack(void *apic)
 	return v;
 }
 
+static void op_eoi(void *apic)
+{
+	struct lapic *l = apic;
+
+	vm_lock(l->bus->vm);
+	lapic_eoi(l);
+	vm_unlock(l->bus->vm);
+}
+
 static u64 op_cr8_get(void *apic)
 {
 	struct lapic *l = apic;
@@ -310,6 +319,7 @@ static bool op_mmio_write(void *apic, u64 gpa, unsigned size, u64 value)
 const struct apic_ops lapic_ops = {
 	.highest = op_highest,
 	.ack = op_ack,
+	.eoi = op_eoi,
 	.cr8_get = op_cr8_get,
 	.cr8_set = op_cr8_set,
 	.msr_read = op_msr_read,

@@ -1,5 +1,6 @@
 /*
  * Reading a model request: NAME[,feature=on|off|,+feature,-feature]… (model.h), and the rules between features.
+ * VMX's controls and capabilities have names of their own (vmxctl.def) and are all on unless taken away.
  *
  * A feature falls away silently with the host unit that would run it or with the feature that it builds on; only what
  * the request names must hold, or the request is refused.
@@ -149,9 +150,16 @@ struct request {
 
 static int set_feature(struct x86_model *m, struct request *r, const char *s, size_t n, bool on, struct err *e)
 {
-	int f = feature_find(s, n);
+	int f = feature_find(s, n), vmx = f < 0 ? vmx_option_find(s, n) : -1;
 	const struct x86_feature_row *row;
 
+	if (vmx >= 0) {
+		if (m->vendor == X86_AMD)
+			return err_set(e, EINVAL, "CPU feature %.*s belongs to Intel's models, %s is not one", (int)n,
+				       s, m->name);
+		m->vmx_off[vmx / 64] = (m->vmx_off[vmx / 64] & ~BIT(vmx % 64)) | (u64)!on << (vmx % 64);
+		return 0;
+	}
 	if (f < 0)
 		return err_set(e, EINVAL, "CPU model %s: no feature is called %.*s", m->name, (int)n, s);
 	row = &x86_feature_rows[f];

@@ -36,6 +36,7 @@ struct x86_model {
 	u32 signature; /* CPUID.1:EAX */
 	char brand[49];
 	u64 features[(X86_FEATURES + 63) / 64];
+	u64 vmx_off[2]; /* rows of vmxctl.def that the request takes away */
 	u8 phys_bits, virt_bits;
 	u32 tsc_khz;
 	bool kvm_clock; /* offer the KVM-compatible clock leaf at 40000100h */
@@ -54,6 +55,8 @@ static inline void x86_set_feature(struct x86_model *m, enum x86_feature f, bool
 /* Parses "EPYC,svm=off". -EINVAL: unknown model or feature, or one that the host cannot give. Besides features there are
  * phys-bits=N (36 to 52) and kvmclock=on|off. */
 int x86_model_parse(const char *spec, struct x86_model *m, struct err *e);
+/* vmxctl.c: the row of vmxctl.def with this option's name ("vmx-ept"), counted from 0; -1: none. */
+int vmx_option_find(const char *name, size_t n);
 /* Names of all models, NULL-terminated. */
 const char *const *x86_model_names(void);
 

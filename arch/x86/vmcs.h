@@ -51,16 +51,17 @@ u64 vmcs_field_mask(enum vmcs_field f);
 /* The five control words, and their bits as VMX_<WORD>_<NAME>. */
 enum vmx_word { VMX_PIN, VMX_PROC, VMX_PROC2, VMX_EXIT, VMX_ENTRY, VMX_WORDS };
 
-enum {
-#define CTL(word, bit, name, kind, feature) VMX_##word##_##name##_BIT = bit,
-#include "arch/x86/vmxctl.def"
-#undef CTL
-};
 enum vmx_ctl {
-#define CTL(word, bit, name, kind, feature) VMX_##word##_##name = (int)(1u << bit),
+#define CTL(word, bit, name, kind, feature, option) VMX_##word##_##name = (int)(1u << bit),
+#define CAP(msr, bit, option)
 #include "arch/x86/vmxctl.def"
 #undef CTL
+#undef CAP
 };
+
+/* Other capability MSRs that have rows in vmxctl.def. */
+enum vmx_cap { VMX_CAP_MISC, VMX_CAP_EPT_VPID, VMX_CAPS };
+bool vmx_has_cap(const struct x86_model *m, enum vmx_cap cap, unsigned bit);
 
 /* Which bits of a word must be 1 and which may be, by the TRUE capability MSRs. */
 void vmx_word_allowed(const struct x86_model *m, enum vmx_word w, u32 *must, u32 *may);

@@ -1,6 +1,9 @@
 /*
  * The tables that vmcs.def and vmxctl.def make, and the capability MSRs computed from them. SDM vol. 3 appendix A.
  */
+#include <string.h>
+#include <strings.h>
+
 #include "arch/x86/vmcs.h"
 
 const struct vmcs_row vmcs_rows[VMCS_FIELDS] = {
@@ -42,16 +45,36 @@ u64 vmcs_field_mask(enum vmcs_field f)
 #define KIND_MAY  0
 #define KIND_DEF1 1
 
+#define X86F_ALWAYS X86_FEATURES
+#define CAP_WORD    VMX_WORDS /* `word` of a row that is no control: CAP_WORD + enum vmx_cap */
+
 static const struct {
 	u8 word, bit, kind;
 	u16 feature;
+	const char *option;
 } controls[] = {
-#define X86F_ALWAYS			    X86_FEATURES
-#define CTL(word, bit, name, kind, feature) {VMX_##word, bit, KIND_##kind, X86F_##feature},
+#define CTL(word, bit, name, kind, feature, option) {VMX_##word, bit, KIND_##kind, X86F_##feature, option},
+#define CAP(msr, bit, option)			    {CAP_WORD + VMX_CAP_##msr, bit, KIND_MAY, X86F_ALWAYS, option},
 #include "arch/x86/vmxctl.def"
 #undef CTL
-#undef X86F_ALWAYS
+#undef CAP
 };
+_Static_assert(ARRAY_SIZE(controls) <= 8 * sizeof(((struct x86_model *)0)->vmx_off), "a bit for each row");
+
+int vmx_option_find(const char *name, size_t n)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
+		if (strlen(controls[i].option) == n && strncasecmp(controls[i].option, name, n) == 0)
+			return (int)i;
+	return -1;
+}
+
+static bool row_holds(const struct x86_model *m, unsigned i)
+{
+	if (m->vmx_off[i / 64] >> (i % 64) & 1)
+		return false;
+	return controls[i].feature == X86F_ALWAYS || x86_has(m, (enum x86_feature)controls[i].feature);
+}
 
 /* Appendix A.3.1, A.3.2, A.4, A.5: reserved bits and old controls that must be 1 unless a TRUE MSR says otherwise. */
 static const u32 default1[VMX_WORDS] = {
@@ -61,9 +84,7 @@ void vmx_word_allowed(const struct x86_model *m, enum vmx_word w, u32 *must, u32
 {
 	*must = *may = default1[w];
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
-		if (controls[i].word != w)
-			continue;
-		if (controls[i].feature != X86_FEATURES && !x86_has(m, (enum x86_feature)controls[i].feature))
+		if (controls[i].word != w || !row_holds(m, i))
 			continue;
 		*may |= 1u << controls[i].bit;
 		if (controls[i].kind == KIND_DEF1)
@@ -103,13 +124,20 @@ u64 vmx_cr4_allowed(const struct x86_model *m)
 
 /* A.1: regions of 4 KiB, write-back, INS and OUTS described, TRUE MSRs. */
 #define BASIC (VMCS_REVISION | 4096ull << 32 | 6ull << 50 | BIT(54) | BIT(55))
-/* A.6: EFER.LMA saved by exits, HLT as an activity state, four CR3 targets, events of length 0. */
-#define MISC (BIT(5) | BIT(6) | 4ull << 16 | BIT(30))
-/* A.10: execute-only, four levels, UC and WB, 2-MByte and 1-GByte pages, INVEPT of both types, A/D flags, INVVPID of
- * all four types. */
-#define EPT_VPID                                                                                                       \
-	(BIT(0) | BIT(6) | BIT(8) | BIT(14) | BIT(16) | BIT(17) | BIT(20) | BIT(21) | BIT(25) | BIT(26) | BIT(32) |    \
-	 0xfull << 40)
+/* What no option can take away. A.6: four CR3 targets. A.10: memory types UC and WB. */
+static const u64 cap_base[VMX_CAPS] = {[VMX_CAP_MISC] = 4ull << 16, [VMX_CAP_EPT_VPID] = BIT(8) | BIT(14)};
+
+static u64 cap_msr(const struct x86_model *m, enum vmx_cap cap)
+{
+	u64 v = cap_base[cap];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
+		if (controls[i].word == CAP_WORD + cap && row_holds(m, i))
+			v |= BIT(controls[i].bit);
+	return v;
+}
+
+bool vmx_has_cap(const struct x86_model *m, enum vmx_cap cap, unsigned bit) { return cap_msr(m, cap) >> bit & 1; }
 
 u64 vmx_capability(const struct x86_model *m, unsigned n)
 {
@@ -121,14 +149,14 @@ u64 vmx_capability(const struct x86_model *m, unsigned n)
 	case 0x482: return word_msr(m, VMX_PROC, false);
 	case 0x483: return word_msr(m, VMX_EXIT, false);
 	case 0x484: return word_msr(m, VMX_ENTRY, false);
-	case 0x485: return MISC;
+	case 0x485: return cap_msr(m, VMX_CAP_MISC);
 	case 0x486: return VMX_CR0_FIXED;
 	case 0x487: return 0xffffffff;
 	case 0x488: return VMX_CR4_FIXED;
 	case 0x489: return vmx_cr4_allowed(m);
 	case 0x48a: return VMCS_INDEX_MAX << 1;
 	case 0x48b: vmx_word_allowed(m, VMX_PROC2, &must, &may); return (u64)may << 32;
-	case 0x48c: return EPT_VPID;
+	case 0x48c: return cap_msr(m, VMX_CAP_EPT_VPID);
 	case 0x48d: return word_msr(m, VMX_PIN, true);
 	case 0x48e: return word_msr(m, VMX_PROC, true);
 	case 0x48f: return word_msr(m, VMX_EXIT, true);

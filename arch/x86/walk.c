@@ -92,6 +92,7 @@ static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsig
 	w->stage = sub->stage + 1;
 	w->error = sub->error;
 	w->misconfig = sub->misconfig;
+	w->apic = sub->apic;
 	return false;
 }
 
@@ -121,6 +122,12 @@ static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u6
 		return false;
 	}
 	*pa = sub.pa;
+	if (unlikely((sub.pa & ~0xfffull) + 1 == x->next->apic_page)) {
+		w->stage = 1;
+		w->apic = true;
+		w->pa = sub.pa;
+		return false;
+	}
 	if (cache) {
 		cache->line[line].tag = tag;
 		cache->line[line].pa = sub.pa & ~0xfffull;
@@ -343,7 +350,7 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 	bool leaf, dirty;
 
 	w->stage = 0;
-	w->table = w->misconfig = false;
+	w->table = w->misconfig = w->apic = false;
 	for (;; level--, shift -= 9) {
 		u64 at = table + (gpa >> shift & 0x1ff) * 8;
 		void *host = entry_host(m, at);

@@ -49,6 +49,7 @@ struct xlate {
 	bool dry;    /* set no accessed or dirty flags */
 	bool ept_ad; /* EPT: accessed and dirty flags are on, and table entries of the stage before are written */
 	u32 pkru;
+	u64 apic_page;	  /* EPT: a physical page | 1 that tables of the stage before must not be in; 0: none */
 	u64 root;	  /* CR3, nCR3: the address bits are taken */
 	u64 rsvd;	  /* bits that must be 0 in every present entry of 8 bytes */
 	u64 phys_mask;	  /* the bits of a physical address, 12 and up */
@@ -86,6 +87,7 @@ struct walk {
 	bool table;	/* stage > 0: on the way to a table entry of the stage before, not to the final address */
 	u32 error;	/* in the form of #PF's error code; of EPT: bits 0 to 5 of the exit qualification */
 	bool misconfig; /* of EPT: a misconfiguration, not a violation */
+	bool apic;	/* of EPT: the table entry is in apic_page, at physical address pa */
 	u64 fault_gpa;	/* stage > 0: the address that could not be translated */
 };
 

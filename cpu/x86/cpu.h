@@ -129,10 +129,16 @@ struct vmx_cache {
 	u64 cr3_target[4];
 	u32 cr3_targets;
 	u32 pf_mask, pf_match, pf_exit;
-	u64 io_bitmap[2], msr_bitmap, apic_page;
-	u32 virtual_apic, tpr_threshold;
+	u64 io_bitmap[2], msr_bitmap;
+	u64 apic_page;    /* the virtual-APIC page, with virtual_apic */
+	u64 apic_access;  /* the APIC-access page | 1; 0: accesses are not virtualized */
+	u64 posted_desc, eoi_exit[4];
+	u32 virtual_apic, tpr_threshold, apic_reg, x2apic, vid, posted, posted_vector;
+	u32 apic_written; /* APIC_WRITTEN | the register that the instruction now running has stored to */
 	u32 no_rdtscp, no_invpcid, no_xsaves; /* not enabled: #UD */
 };
+
+#define APIC_WRITTEN 1u
 
 /* What wants the loop's eye between blocks. Set by any thread. */
 enum attention {
@@ -147,6 +153,9 @@ enum attention {
 	ATT_DROP = 256,    /* the queue of `drops` is not empty */
 	ATT_NMI_WINDOW = 512, /* VMX: NMI-window exiting is on */
 	ATT_TPR = 1024,       /* VMX: the virtual TPR fell below the threshold */
+	ATT_ALONE = 2048,     /* the next instruction runs alone */
+	ATT_VAPIC = 4096,     /* VMX: the instruction just done has stored to a virtual APIC register */
+	ATT_VIRQ = 8192,      /* VMX: a pending virtual interrupt is recognised */
 };
 
 /* Bits of c.mode, the part of the state that decoding depends on. */

@@ -11,6 +11,7 @@
 #include "arch/x86/walk.h"
 #include "cpu/x86/int.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
 #define CR0_DEFINED  (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
@@ -152,7 +153,7 @@ static u64 read_cr8(struct x86_cpu *cpu)
 	if (svm_cr8_virtual(cpu))
 		return svm_cr8_get(cpu);
 	if (vmx_cr8_virtual(cpu))
-		return vmx_cr8_get(cpu);
+		return vapic_tpr(cpu) >> 4;
 	return cpu->apic_ops ? cpu->apic_ops->cr8_get(cpu->apic) : 0;
 }
 
@@ -165,7 +166,7 @@ static enum outcome write_cr8(struct x86_cpu *cpu, u64 new)
 		if (svm_virtual_intr(cpu) >= 0)
 			atomic_fetch_or(&cpu->c.attention, ATT_VINTR);
 	} else if (vmx_cr8_virtual(cpu)) {
-		vmx_cr8_set(cpu, new);
+		vapic_tpr_set(cpu, (u8)(new << 4));
 	} else if (cpu->apic_ops) {
 		cpu->apic_ops->cr8_set(cpu->apic, new);
 	}

@@ -5,6 +5,7 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
 static u64 *field(struct x86_cpu *cpu, const struct x86_msr_row *r, u32 index)
@@ -77,7 +78,7 @@ HANDLER(op_rdmsr)
 	bool ok;
 
 	TRY(cpu, in, vmexit_check_msr(cpu, index, false));
-	ok = msr_read(cpu, index, &v);
+	ok = (vapic_msr(cpu, index) && vapic_msr_read(cpu, index, &v)) || msr_read(cpu, index, &v);
 	if (trace_on(cpu->topics, TRACE_MSR))
 		trace_msr(cpu, "rdmsr", index, v, ok);
 	if (!ok)
@@ -91,10 +92,13 @@ HANDLER(op_wrmsr)
 {
 	u32 index = (u32)cpu->st.gpr[RCX];
 	u64 v = cpu->st.gpr[RDX] << 32 | (u32)cpu->st.gpr[RAX];
+	enum vapic_msr virtual = VAPIC_MSR_NOT;
 	bool ok;
 
 	TRY(cpu, in, vmexit_check_msr(cpu, index, true));
-	ok = msr_write(cpu, index, v);
+	if (vapic_msr(cpu, index))
+		virtual = vapic_msr_write(cpu, index, v);
+	ok = virtual == VAPIC_MSR_NOT ? msr_write(cpu, index, v) : virtual == VAPIC_MSR_DONE;
 	if (trace_on(cpu->topics, TRACE_MSR))
 		trace_msr(cpu, "wrmsr", index, v, ok);
 	if (!ok)

@@ -12,6 +12,7 @@
 #include "cpu/x86/debug.h"
 #include "cpu/x86/share.h"
 #include "cpu/x86/space.h"
+#include "cpu/x86/vapic.h"
 
 /* One page's share of an access. */
 struct piece {
@@ -85,6 +86,8 @@ static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struc
 		log_trace(cpu->vm->log, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
 			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error,
 			  (unsigned long long)la);
+	if (cpu->c.ept && w->apic)
+		return vapic_access_physical(cpu, w->pa);
 	if (cpu->c.ept) {
 		/* SDM vol. 3 table 27-7. */
 		x86_exit(cpu, w->misconfig ? EXIT_EPT_MISCONFIG : EXIT_NPF,
@@ -121,6 +124,9 @@ static noinline enum outcome slot_fill(struct x86_cpu *cpu, u64 la, unsigned wan
 	p->host = slot ? slot->host + (p->pa - slot->gpa) : NULL;
 	p->flag = slot ? slot->flags + (p->pa - slot->gpa) / RAM_PAGE : NULL;
 	p->rom = slot && slot->readonly;
+	p->apic = unlikely(p->pa + 1 == cpu->c.vmx.apic_access);
+	if (unlikely(p->apic))
+		p->host = NULL;
 	return OUT_NEXT;
 }
 
@@ -153,6 +159,20 @@ static struct piece piece_of(const struct tlb_phys *p, u64 la, unsigned size)
 	return (struct piece){p->host ? p->host + off : NULL, p->flag, p->pa + off, size, p->rom};
 }
 
+/* An access, or its second half, that begins in the APIC-access page. */
+static noinline enum outcome piece_apic(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, struct piece *piece)
+{
+	enum outcome o = vapic_access(cpu, la, size, want, &piece->host);
+	const struct ram_slot *slot;
+
+	if (o != OUT_NEXT)
+		return o;
+	piece->pa = cpu->c.vmx.apic_page + la % RAM_PAGE;
+	slot = ram_find(&cpu->vm->ram, piece->pa);
+	piece->flag = slot->flags + (piece->pa - slot->gpa) / RAM_PAGE;
+	return OUT_NEXT;
+}
+
 /* Outside long mode linear addresses have 32 bits. */
 static u64 wrap_la(const struct x86_cpu *cpu, u64 la) { return likely(cpu->st.msr.efer & EFER_LMA) ? la : (u32)la; }
 
@@ -174,6 +194,11 @@ static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigne
 		return o;
 	*n = 1;
 	piece[0] = piece_of(p, la, MIN(size, first));
+	if (unlikely(p->apic)) {
+		o = piece_apic(cpu, la, size, want, &piece[0]);
+		if (o != OUT_NEXT)
+			return o;
+	}
 	if (likely(size <= first))
 		return OUT_NEXT;
 	la = wrap_la(cpu, la + first);
@@ -182,6 +207,9 @@ static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigne
 		return o;
 	*n = 2;
 	piece[1] = piece_of(p, la, size - first);
+	/* Of more than 4 bytes as far as virtualization goes: it exits. */
+	if (unlikely(p->apic))
+		return piece_apic(cpu, la, size + 4, want, &piece[1]);
 	return OUT_NEXT;
 }
 
@@ -386,6 +414,11 @@ enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa)
 
 	if (unlikely(o != OUT_NEXT))
 		return o;
+	if (unlikely(p->apic)) {
+		u8 *none;
+
+		return vapic_access(cpu, wrap_la(cpu, la), 1, WALK_X, &none);
+	}
 	*pa = p->pa + la % RAM_PAGE;
 	filter_set(cpu->spaces->seen_exec, ARRAY_SIZE(cpu->spaces->seen_exec), wrap_la(cpu, la) >> 12);
 	return OUT_NEXT;
@@ -402,6 +435,8 @@ enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size
 			return OUT_EXIT;
 		}
 		gpa = w.pa;
+		if (unlikely(ALIGN_DOWN(gpa, RAM_PAGE) + 1 == cpu->c.vmx.apic_access))
+			return vapic_access_physical(cpu, gpa);
 	}
 	phys_read(cpu, gpa, buf, size);
 	return OUT_NEXT;

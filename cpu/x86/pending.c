@@ -8,6 +8,7 @@
  * assertion in between is never lost.
  */
 #include "arch/x86/model.h"
+#include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
 /* Delivers an event that is no instruction's own: st.rip is the RIP to return to. */
@@ -82,6 +83,24 @@ static void take_nmi(struct x86_cpu *cpu)
 	event_deliver(cpu, &ev);
 }
 
+/* SDM vol. 3 29.6 "Posted-Interrupt Processing": the interrupt is acknowledged before anything is known of it. */
+static bool take_intr_posting(struct x86_cpu *cpu)
+{
+	int vector = cpu->apic_ops->ack(cpu->apic);
+
+	if (vector < 0)
+		return false;
+	cpu->n.irqs++;
+	if ((u32)vector == cpu->c.vmx.posted_vector) {
+		vapic_posted(cpu);
+		return true;
+	}
+	x86_exit(cpu, EXIT_INTR, 0, 0);
+	cpu->c.vmexit.event = (u64)vector | VEV_EXT_INT << 8 | VEV_VALID;
+	vmexit_complete(cpu, 0);
+	return true;
+}
+
 static bool take_intr(struct x86_cpu *cpu)
 {
 	struct x86_event ev = {.kind = EV_EXT_INT};
@@ -91,6 +110,8 @@ static bool take_intr(struct x86_cpu *cpu)
 	if (!cpu->apic_ops || cpu->apic_ops->highest(cpu->apic) < 0)
 		return false;
 	attention_raise(cpu, ATT_INTR);
+	if (cpu->c.vmx.posted)
+		return take_intr_posting(cpu);
 	if (exit_instead(cpu, EXIT_INTR))
 		return true;
 	vector = cpu->apic_ops->ack(cpu->apic);
@@ -108,8 +129,6 @@ static bool take_virtual_intr(struct x86_cpu *cpu)
 	struct x86_event ev = {.kind = EV_EXT_INT};
 	int vector;
 
-	if (cpu->c.vmx.on) /* SDM vol. 3 25.2 "Interrupt-window exiting" */
-		return exit_instead(cpu, EXIT_VINTR);
 	vector = svm_virtual_intr(cpu);
 	if (vector < 0) {
 		attention_clear(cpu, ATT_VINTR); /* raised again by VMRUN and by MOV to CR8 */
@@ -118,6 +137,26 @@ static bool take_virtual_intr(struct x86_cpu *cpu)
 	if (exit_instead(cpu, EXIT_VINTR))
 		return true;
 	svm_virtual_intr_taken(cpu);
+	ev.vector = (u8)vector;
+	cpu->st.activity = ACT_RUNNING;
+	event_deliver(cpu, &ev);
+	return true;
+}
+
+/* SDM vol. 3 25.2 "Interrupt-window exiting", 29.2.2 "Virtual-Interrupt Delivery": both come before external
+ * interrupts. */
+static bool take_vmx_window(struct x86_cpu *cpu, u32 att)
+{
+	struct x86_event ev = {.kind = EV_EXT_INT};
+	int vector;
+
+	if (att & ATT_VINTR)
+		return exit_instead(cpu, EXIT_VINTR);
+	if (!(att & ATT_VIRQ))
+		return false;
+	vector = vapic_take(cpu);
+	if (vector < 0)
+		return false;
 	ev.vector = (u8)vector;
 	cpu->st.activity = ACT_RUNNING;
 	event_deliver(cpu, &ev);
@@ -151,7 +190,9 @@ bool x86_events(struct x86_cpu *cpu)
 	}
 	if ((att & ATT_NMI_WINDOW) && exit_instead(cpu, EXIT_NMI_WINDOW))
 		return true;
+	if (cpu->c.vmx.on && take_vmx_window(cpu, att))
+		return true;
 	if ((att & ATT_INTR) && take_intr(cpu))
 		return true;
-	return (att & ATT_VINTR) && take_virtual_intr(cpu);
+	return !cpu->c.vmx.on && (att & ATT_VINTR) && take_virtual_intr(cpu);
 }

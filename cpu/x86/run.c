@@ -28,6 +28,7 @@
 #include "cpu/x86/share.h"
 #include "cpu/x86/stub.h"
 #include "cpu/x86/trace.h"
+#include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
 /*
@@ -185,7 +186,7 @@ static void halt_wait(struct x86_cpu *cpu)
 {
 	u32 raw = atomic_load(&cpu->c.attention);
 
-	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW))
+	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE))
 		return;
 	share_park(cpu);
 	__atomic_store_n(&cpu->wake, 1, __ATOMIC_SEQ_CST);
@@ -204,6 +205,8 @@ static void poke(struct x86_cpu *cpu, u32 bits)
 /* Whatever is due before the next block. Returns true when the loop must leave run(), with *exit set. */
 static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err *e)
 {
+	if (attention(cpu) & ATT_VAPIC)
+		vapic_written(cpu);
 	if (cpu->st.activity == ACT_SHUTDOWN) {
 		err_set(e, EIO, "triple fault: the processor shut down at RIP %#llx", (unsigned long long)cpu->st.rip);
 		*exit = RUN_TRIPLE_FAULT;
@@ -237,8 +240,10 @@ static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err
 		halt_wait(cpu);
 		return false;
 	}
-	if (attention(cpu) & (ATT_SHADOW | ATT_STEP))
+	if (attention(cpu) & (ATT_SHADOW | ATT_STEP | ATT_ALONE)) {
+		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_ALONE);
 		run_single(cpu);
+	}
 	return false;
 }
 

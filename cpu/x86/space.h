@@ -23,6 +23,7 @@ struct space_key {
 	u64 mode;	     /* CR0, CR4 and EFER bits that the walk heeds (their positions do not collide) */
 	u64 root;	     /* CR3, or BIT(63) | PCID */
 	u64 ncr3, host_mode; /* under nested paging */
+	u64 apic_access;     /* VMX: c.vmx.apic_access */
 	u32 asid, pkru;
 };
 
@@ -38,7 +39,7 @@ struct tlb_spaces {
 	unsigned current, next; /* group in use, next never used */
 	struct xlate guest, nested;
 	struct walk_mem mem;
-	u64 cache_ncr3, cache_host_mode; /* whose table pages `cache` holds */
+	u64 cache_ncr3, cache_host_mode, cache_apic; /* whose table pages `cache` holds */
 	u32 cache_asid;
 	struct walk_cache cache;
 	u64 seen_global[SPACE_FILTER]; /* 2-MByte regions with global pages, any group */

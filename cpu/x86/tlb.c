@@ -82,6 +82,7 @@ static void space_key_make(const struct x86_cpu *cpu, struct space_key *k)
 
 	memset(k, 0, sizeof(*k));
 	k->asid = cpu->c.asid;
+	k->apic_access = cpu->c.vmx.apic_access;
 	if (cpu->c.npt) {
 		k->ncr3 = cpu->c.ncr3;
 		if (cpu->c.ept)
@@ -159,12 +160,14 @@ static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 		xlate_ept(&s->nested, cpu->c.ncr3, m->phys_bits);
 	else
 		xlate_nested(&s->nested, cpu->c.ncr3, cpu->c.host_cr4, cpu->c.host_efer, m->phys_bits, gbyte, amd);
+	s->nested.apic_page = k->apic_access;
 	s->guest.next = &s->nested;
 	s->nested.cache = &s->cache;
-	if (s->cache_ncr3 != k->ncr3 || s->cache_asid != k->asid || s->cache_host_mode != k->host_mode) {
+	if (s->cache_ncr3 != k->ncr3 || s->cache_apic != k->apic_access || s->cache_asid != k->asid || s->cache_host_mode != k->host_mode) {
 		memset(&s->cache, 0, sizeof(s->cache));
 		s->cache_ncr3 = k->ncr3;
 		s->cache_asid = k->asid;
+		s->cache_apic = k->apic_access;
 		s->cache_host_mode = k->host_mode;
 	}
 }

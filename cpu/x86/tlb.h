@@ -38,6 +38,7 @@ struct tlb_phys {
 	u8 perm;   /* WALK_* */
 	u8 global; /* PTE.G with CR4.PGE */
 	u8 rom;	   /* stores are dropped */
+	u8 apic;   /* the APIC-access page of VMX: no host, every access asks vapic_access */
 };
 
 #endif

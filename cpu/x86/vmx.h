@@ -48,10 +48,11 @@ bool vmx_cr3_target(const struct x86_cpu *cpu, u64 v);
 bool vmx_cr0_valid(const struct x86_cpu *cpu, u64 v);
 bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v);
 
-/* CR8 under "use TPR shadow". */
+/* The attention bits that only non-root operation has. */
+#define ATT_VMX (ATT_VINTR | ATT_NMI_WINDOW | ATT_TPR | ATT_ALONE | ATT_VAPIC | ATT_VIRQ)
+
+/* CR8 under "use TPR shadow": vapic.h. */
 static inline bool vmx_cr8_virtual(const struct x86_cpu *cpu) { return cpu->c.vmx.virtual_apic; }
-u64 vmx_cr8_get(struct x86_cpu *cpu);
-void vmx_cr8_set(struct x86_cpu *cpu, u64 cr8);
 
 /* The information field for an event: SDM vol. 3 27.2.2, 27.2.4; the error code is in bits 63:32. */
 u64 vmx_event_info(const struct x86_event *ev);

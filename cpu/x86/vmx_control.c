@@ -9,9 +9,8 @@
 #include "cpu/x86/exec.h"
 #include "cpu/x86/seg.h"
 #include "cpu/x86/svm.h"
+#include "cpu/x86/vapic.h"
 #include "cpu/x86/vmx.h"
-
-#define APIC_TPR 0x80
 
 struct vmcs *vmx_current(struct x86_cpu *cpu, bool write)
 {
@@ -75,15 +74,6 @@ static void exits_load(struct x86_cpu *cpu, const u64 *f)
 	want_if(cpu, vmx_has(c, PROC2, INVPCID) && vmx_has(c, PROC, INVLPG), EXIT_INVPCID);
 }
 
-static void apic_load(struct x86_cpu *cpu, const u64 *f)
-{
-	struct vmx_cache *x = &cpu->c.vmx;
-
-	x->virtual_apic = vmx_has(&cpu->c, PROC, TPR_SHADOW);
-	x->apic_page = f[VMCS_VIRTUAL_APIC];
-	x->tpr_threshold = f[VMCS_TPR_THRESHOLD] & 15;
-}
-
 void vmx_controls_load(struct x86_cpu *cpu, const u64 *f)
 {
 	struct x86_cache *c = &cpu->c;
@@ -110,7 +100,7 @@ void vmx_controls_load(struct x86_cpu *cpu, const u64 *f)
 	x->no_invpcid = !vmx_has(c, PROC2, INVPCID);
 	x->no_xsaves = !vmx_has(c, PROC2, XSAVES);
 	exits_load(cpu, f);
-	apic_load(cpu, f);
+	vapic_load(cpu, f);
 	c->guest = 1;
 	c->npt = c->ept = vmx_has(c, PROC2, EPT);
 	c->ncr3 = c->ept ? f[VMCS_EPTP] : 0;
@@ -128,7 +118,7 @@ void vmx_controls_clear(struct x86_cpu *cpu)
 	struct x86_cache *c = &cpu->c;
 
 	if (c->vmx.on)
-		atomic_fetch_and(&c->attention, ~(u32)(ATT_VINTR | ATT_NMI_WINDOW | ATT_TPR));
+		atomic_fetch_and(&c->attention, ~(u32)ATT_VMX);
 	memset(&c->vmx, 0, sizeof(c->vmx));
 	memset(c->exits, 0, sizeof(c->exits));
 	c->guest = c->npt = c->ept = c->asid = 0;
@@ -151,8 +141,6 @@ void vmx_decode_controls(struct x86_cpu *cpu)
 		return;
 	}
 	vmx_controls_load(cpu, v->f);
-	if (cpu->c.vmx.virtual_apic && vmx_cr8_get(cpu) < cpu->c.vmx.tpr_threshold)
-		atomic_fetch_or(&cpu->c.attention, ATT_TPR);
 }
 
 static u8 bitmap_byte(struct x86_cpu *cpu, u64 pa)
@@ -345,20 +333,6 @@ bool vmx_cr0_valid(const struct x86_cpu *cpu, u64 v)
 }
 
 bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v) { return !cpu->st.vmx.on || (v & VMX_CR4_FIXED) == VMX_CR4_FIXED; }
-
-u64 vmx_cr8_get(struct x86_cpu *cpu) { return bitmap_byte(cpu, cpu->c.vmx.apic_page + APIC_TPR) >> 4; }
-
-/* SDM vol. 3 29.1.2 "TPR Virtualization": below the threshold is an exit after the instruction. */
-void vmx_cr8_set(struct x86_cpu *cpu, u64 cr8)
-{
-	u32 tpr = (u32)cr8 << 4;
-	u8 *page = svm_page(cpu, cpu->c.vmx.apic_page, true);
-
-	if (page)
-		memcpy(page + APIC_TPR, &tpr, sizeof(tpr));
-	if (cr8 < cpu->c.vmx.tpr_threshold)
-		atomic_fetch_or(&cpu->c.attention, ATT_TPR);
-}
 
 #define GPR_OF(off) (((off)-CPU_OFF(st.gpr[0])) / 8)
 

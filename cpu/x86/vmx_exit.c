@@ -240,7 +240,7 @@ static u64 exit_event(struct x86_cpu *cpu, const u64 *f)
 
 	if (exit == EXIT_NMI)
 		return EXC_NMI | VEV_NMI << 8 | VEV_VALID;
-	if (exit != EXIT_INTR)
+	if (exit != EXIT_INTR || cpu->c.vmexit.event) /* of posted interrupts: acknowledged already */
 		return cpu->c.vmexit.event;
 	if (!has(f, EXIT, ACK_INT) || !cpu->apic_ops)
 		return 0;

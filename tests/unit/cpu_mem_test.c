@@ -15,6 +15,7 @@
 #include "cpu/x86/exec.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
+#include "cpu/x86/vapic.h"
 
 #define RAM	(16ull << 20)
 #define ROM_AT	0xfff00000ull
@@ -44,6 +45,8 @@ bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
 	dropped_code++;
 	return false;
 }
+enum outcome vapic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host) { return OUT_EXIT; }
+enum outcome vapic_access_physical(struct x86_cpu *cpu, u64 pa) { return OUT_EXIT; }
 void blocks_drop_all(struct x86_cpu *cpu) {}
 void vmexit_decode_controls(struct x86_cpu *cpu) {}
 bool block_drop(struct x86_cpu *cpu, u64 pa, u64 len) { return false; }

@@ -52,6 +52,7 @@ struct world {
 	struct err e;
 	int vector; /* what the interrupt controller has pending, or -1 */
 	u64 cr8;
+	unsigned eois;
 };
 
 static u64 world_ones(void *dev, u64 offset, unsigned size) { return ~0ull; }
@@ -80,6 +81,7 @@ static int world_ack(void *apic)
 	w->vector = -1;
 	return v;
 }
+static void world_eoi(void *apic) { ((struct world *)apic)->eois++; }
 static u64 world_cr8_get(void *apic) { return ((struct world *)apic)->cr8; }
 static void world_cr8_set(void *apic, u64 v) { ((struct world *)apic)->cr8 = v; }
 static bool world_msr_read(void *apic, u32 msr, u64 *v)
@@ -93,6 +95,7 @@ static bool world_mmio_write(void *apic, u64 gpa, unsigned size, u64 v) { return
 static const struct apic_ops world_apic = {
 	.highest = world_highest,
 	.ack = world_ack,
+	.eoi = world_eoi,
 	.cr8_get = world_cr8_get,
 	.cr8_set = world_cr8_set,
 	.msr_read = world_msr_read,

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static void every_field_is_found(void **state)
 		assert_int_equal(vmcs_find(e | BIT(32)), VMCS_NONE);
 		assert_true((e >> 1 & 0x1ff) <= VMCS_INDEX_MAX);
 	}
-	assert_int_equal(vmcs_find(0x0002), VMCS_NONE);
+	assert_int_equal(vmcs_find(0x07fe), VMCS_NONE);
 	assert_int_equal(vmcs_find(0x6c18), VMCS_NONE);
 }
 
@@ -64,6 +65,37 @@ static void capabilities_agree(void **state)
 	assert_int_equal((u32)vmx_capability(&m, 0xb), 0);
 	x86_set_feature(&m, X86F_INVPCID, false);
 	assert_int_equal(vmx_capability(&m, 0xb) >> 32 & VMX_PROC2_INVPCID, 0);
+}
+
+/* Each row of vmxctl.def has a name of its own, and "off" takes its bit away and no other. */
+static void options_take_away(void **state)
+{
+	static const char *const names[] = {
+#define CTL(word, bit, name, kind, feature, option) option,
+#define CAP(msr, bit, option)			    option,
+#include "arch/x86/vmxctl.def"
+#undef CTL
+#undef CAP
+	};
+	struct err e;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		struct x86_model all, without;
+		unsigned changed = 0;
+		char spec[96];
+
+		assert_int_equal(vmx_option_find(names[i], strlen(names[i])), i);
+		snprintf(spec, sizeof(spec), "Skylake-Client,%s=off", names[i]);
+		assert_int_equal(x86_model_parse(spec, &without, &e), 0);
+		assert_int_equal(x86_model_parse("Skylake-Client", &all, &e), 0);
+		for (unsigned n = 5; n <= 0x10; n++) /* 481h to 484h repeat the TRUE forms */
+			changed += (unsigned)__builtin_popcountll((vmx_capability(&all, n) ^ vmx_capability(&without, n)) &
+								  ~(n > 0xc ? MASK(32) : 0));
+		if (changed != 1 && strncmp(names[i], "vmx-cr3-", 8) && strcmp(names[i] + 4, "exit-nosave-debugctl") &&
+		    strcmp(names[i] + 4, "entry-noload-debugctl"))
+			fail_msg("%s changes %u bits", names[i], changed);
+	}
+	assert_int_not_equal(x86_model_parse("EPYC,vmx-ept=off", &(struct x86_model){0}, &e), 0);
 }
 
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR };
@@ -138,17 +170,32 @@ static void legacy_host(u64 *f, struct vmentry_env *e)
 	f[VMCS_HOST_SS_SEL] = 0x18;
 }
 
+static void posted(u64 *f)
+{
+	f[VMCS_PROC2] |= VMX_PROC2_VID;
+	f[VMCS_PIN] |= VMX_PIN_POSTED;
+	f[VMCS_EXIT] |= VMX_EXIT_ACK_INT;
+	f[VMCS_POSTED_VECTOR] = 0xf2;
+}
+
 #define BREAK(rule, ...)                                                                                               \
 	static void break_##rule(u64 *f, struct vmentry_env *e) { __VA_ARGS__; }
 BREAK(PIN, f[VMCS_PIN] = 0)
 BREAK(PROC, f[VMCS_PROC] |= BIT(17))
-BREAK(PROC2, f[VMCS_PROC2] |= BIT(13))
+BREAK(PROC2, f[VMCS_PROC2] |= BIT(31))
 BREAK(CR3_TARGETS, f[VMCS_CR3_TARGETS] = 5)
 BREAK(IO_BITMAPS, f[VMCS_IO_BITMAP_B] = 8)
 BREAK(MSR_BITMAP, f[VMCS_MSR_BITMAP] = FAR_AWAY)
 BREAK(VIRTUAL_APIC, f[VMCS_VIRTUAL_APIC] = 16)
 BREAK(TPR_THRESHOLD, f[VMCS_TPR_THRESHOLD] = 16)
 BREAK(TPR_ABOVE, f[VMCS_TPR_THRESHOLD] = 5; e->virtual_tpr = 0x4f)
+BREAK(APIC_SHADOW, f[VMCS_PROC] &= ~(u64)VMX_PROC_TPR_SHADOW; f[VMCS_PROC2] |= VMX_PROC2_APIC_REG)
+BREAK(APIC_ACCESS, f[VMCS_PROC2] |= VMX_PROC2_APIC_ACCESS; f[VMCS_APIC_ACCESS] = 0x1008)
+BREAK(APIC_MODES, f[VMCS_PROC2] |= VMX_PROC2_APIC_ACCESS | VMX_PROC2_X2APIC)
+BREAK(VID, f[VMCS_PROC2] |= VMX_PROC2_VID; f[VMCS_PIN] &= ~(u64)VMX_PIN_EXT_INT)
+BREAK(POSTED, f[VMCS_PROC2] |= VMX_PROC2_VID; f[VMCS_PIN] |= VMX_PIN_POSTED)
+BREAK(POSTED_VECTOR, posted(f); f[VMCS_POSTED_VECTOR] = 0x1f2)
+BREAK(POSTED_DESC, posted(f); f[VMCS_POSTED_DESC] = 0x1020)
 BREAK(VIRTUAL_NMI, f[VMCS_PIN] &= ~(u64)VMX_PIN_NMI)
 BREAK(NMI_WINDOW, f[VMCS_PIN] &= ~(u64)VMX_PIN_VIRTUAL_NMI; f[VMCS_PROC] |= VMX_PROC_NMI_WINDOW)
 BREAK(VPID, f[VMCS_VPID] = 0)
@@ -313,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_field_is_found),
 		cmocka_unit_test(capabilities_agree),
+		cmocka_unit_test(options_take_away),
 		cmocka_unit_test(each_rule_fails_once),
 		cmocka_unit_test(legal_oddities),
 	};
