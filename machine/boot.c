@@ -158,6 +158,30 @@ static int load_elf32(const struct boot_image *b, const struct elf_image *elf, s
 	return rc;
 }
 
+/*
+ * What kernels look for in the BIOS data area, though no BIOS has run: serial port, where the extended area begins,
+ * the KiB below it. Xen puts its trampoline there. Its own first byte: its size in KiB.
+ */
+static void bios_data(const struct boot_image *b)
+{
+	static const struct {
+		u32 at;
+		u16 value;
+	} word[] = {
+		{0x400, 0x3f8},
+		{0x40e, MAP_EBDA >> 4},
+		{0x413, MAP_EBDA / 1024},
+		{MAP_EBDA, (MAP_VGA - MAP_EBDA) / 1024},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(word); i++) {
+		u8 *host = ram_host(b->ram, word[i].at, sizeof(u16));
+
+		if (host)
+			memcpy(host, &word[i].value, sizeof(u16));
+	}
+}
+
 int boot_load(const struct boot_image *b, struct x86_state *st, struct err *e)
 {
 	const struct machine_blob *file = &b->cfg->kernel;
@@ -165,6 +189,7 @@ int boot_load(const struct boot_image *b, struct x86_state *st, struct err *e)
 	u64 entry;
 	int rc;
 
+	bios_data(b);
 	if (multiboot_is(file))
 		return multiboot_load(b, st, e);
 	if (!elf_is(file))

@@ -144,6 +144,8 @@ static void multiboot(void **state)
 	assert_int_equal(u32_at(mods + 4) - u32_at(mods), 6);
 	assert_string_equal((char *)ram_host(&ram, u32_at(mods + 16 + 8), 10), "two words");
 	assert_int_equal(u32_at(u32_at(info + 48)), 20); /* memory map */
+	assert_int_equal(u32_at(0x40e) & 0xffff, 0x9fc0); /* BIOS data area */
+	assert_int_equal(u32_at(0x413) & 0xffff, u32_at(info + 4));
 	make_multiboot(1u << 16 | 4);
 	assert_int_equal(load(&cfg, NULL), -EINVAL);
 	make_multiboot(1u << 16 | 3);
