@@ -15,6 +15,8 @@
 #define syscall_ 10
 #define fault 11
 #define vmexit 12
+#define smc_op 13
+#define beside 14
 
 	.intel_syntax noprefix
 	.section .init, "awx", @progbits
@@ -254,6 +256,24 @@ over:
 	add rbx, rax
 	dec r15
 	jnz 1b
+#elif LOOP == smc_op
+	.balign 64
+1:	xor byte ptr [2f + 1], 0x28	/* ADD and SUB take turns */
+2:	add rbx, rax
+	inc rax
+	dec r15
+	jnz 1b
+#elif LOOP == beside
+	.balign 64
+1:	mov [3f], r15d
+	mov eax, [3f]
+	add rbx, rax
+	dec r15
+	jnz 1b
+	jmp 4f
+	.balign 4
+3:	.long 0				/* in the loop's own cache line */
+4:
 #elif LOOP == syscall_
 	mov ecx, offset user
 	mov r11d, 2

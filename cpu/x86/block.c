@@ -5,6 +5,10 @@
  * Invariants
  *   - A page record exists exactly while the page has live blocks or is being decoded; while it exists this processor
  * is counted in the page's RAM_CODE and no TLB entry of any processor allows a direct store to it (share.h).
+ *   - A block holds the bytes that it was decoded from. A store to them that changes nothing leaves the block alone
+ * (block_follows). One that only changes an immediate which the handler reads from in->imm changes that. Any other
+ * makes the instruction `insn_changed`, which decodes anew when it is reached and kills the block if it has another
+ * length now.
  *   - A dead block is in no hash chain and no page list, and each of its instructions leaves the block before it does
  * anything (leave_dead), so that a store into the running block takes effect at the very next instruction.
  *   - Memory comes from the arena only; it is given back all at once, between blocks, when the arena is full
@@ -21,6 +25,7 @@
 #include "cpu/x86/exec.h"
 #include "cpu/x86/jump.h"
 #include "cpu/x86/mem.h"
+#include "cpu/x86/recall.h"
 #include "cpu/x86/share.h"
 
 #define ARENA_BYTES    (256ull << 20) /* reserved, touched as it fills */
@@ -41,6 +46,7 @@ struct x86_blocks {
 	struct page_record *free_pages;
 	struct block *hash[HASH_SIZE];
 	struct page_record *pages[PAGE_HASH_SIZE];
+	struct recall recall;
 };
 
 static unsigned block_hash(u64 pa, u32 mode) { return (unsigned)((pa ^ (pa >> 15) ^ mode * 0x9e5u) & (HASH_SIZE - 1)); }
@@ -57,6 +63,7 @@ int blocks_new(struct x86_cpu *cpu)
 		free(s);
 		return -ENOMEM;
 	}
+	recall_drop(&s->recall);
 	cpu->blocks = s;
 	return 0;
 }
@@ -78,10 +85,14 @@ static void *arena_take(struct x86_blocks *s, u64 size)
 	return p;
 }
 
+/* A block's code follows its instructions and their end marker. */
+static u8 *block_bytes(struct block *b) { return (u8 *)&b->insn[b->n + 1]; }
+
+#define BLOCK_BYTES (sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn) + BLOCK_MAX * INSN_BYTES_MAX)
+
 static bool arena_full(const struct x86_blocks *s)
 {
-	return ARENA_BYTES - s->used <
-	       2 * (sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn)) + 4 * sizeof(struct page_record);
+	return ARENA_BYTES - s->used < 2 * BLOCK_BYTES + 4 * sizeof(struct page_record);
 }
 
 static struct page_record *page_find(const struct x86_blocks *s, u64 pa)
@@ -225,48 +236,130 @@ static void block_kill(struct x86_cpu *cpu, struct block *b)
 		b->insn[i].fn = leave_dead;
 }
 
-static bool page_written(struct x86_cpu *cpu, u64 page, u64 from, u64 to)
+/* Which links may be set: those that stay in the page. */
+static void block_links(struct block *b)
+{
+	u64 end = (b->pa & (RAM_PAGE - 1)) + b->len;
+	struct insn *last = &b->insn[b->n - 1], *mark = &b->insn[b->n];
+
+	if (b->pa2 != NO_PAGE || end >= RAM_PAGE)
+		return;
+	mark->links |= LINK_NEXT;
+	last->links |= LINK_NEXT;
+	if ((last->links & LINK_HERE) && end + last->imm < RAM_PAGE)
+		last->links |= LINK_TAKEN;
+}
+
+/* Decodes an instruction of the running block anew; false if it no longer has its place there. */
+static bool insn_renew(struct x86_cpu *cpu, struct block *b, struct insn *in)
+{
+	bool last = in->pos == b->n, ends;
+	u64 pa = b->pa + in->off;
+	struct insn new;
+	u8 code[INSN_BYTES_MAX];
+
+	phys_read(cpu, pa, code, in->len);
+	if (recall_decode(cpu, &cpu->blocks->recall, pa, code, in->len, b->mode, in->off, &new, &ends) != in->len ||
+	    (ends && !last))
+		return false;
+	new.pos = in->pos;
+	*in = new;
+	memcpy(block_bytes(b) + in->off, code, in->len);
+	if (last)
+		block_links(b);
+	return true;
+}
+
+static enum outcome insn_changed(struct x86_cpu *cpu, const struct insn *in)
+{
+	if (insn_renew(cpu, cpu->c.running, (struct insn *)in))
+		return in->fn(cpu, in);
+	block_kill(cpu, cpu->c.running);
+	LEAVE(cpu, in, OUT_RETRY);
+}
+
+/*
+ * The instruction's bytes are `now`, no longer `old`. It may be the running one: its handler has read the immediate
+ * before it stored, and does not look at `fn`.
+ */
+static void insn_follow(struct insn *in, u8 *old, const u8 *now)
+{
+	unsigned n = in->live_imm & LIVE_BYTES;
+
+	if (!n || memcmp(now, old, in->len - n) != 0) {
+		in->fn = insn_changed;
+		return;
+	}
+	memcpy(old, now, in->len);
+	in->imm = insn_imm(in, now);
+}
+
+/* Makes the block say what the bytes [from, to] of `page`, which lie at `host`, say now. False: it has to die. */
+static bool block_follows(struct block *b, u64 page, const u8 *host, u64 from, u64 to)
+{
+	u64 start = b->pa & (RAM_PAGE - 1);
+	u8 *old = block_bytes(b);
+
+	if (b->pa2 != NO_PAGE) {
+		u64 head = RAM_PAGE - start;
+
+		return (page != ALIGN_DOWN(b->pa, RAM_PAGE) || !memcmp(host + start, old, head)) &&
+		       (page != b->pa2 || !memcmp(host, old + head, b->len - head));
+	}
+	for (struct insn *in = b->insn; in < &b->insn[b->n] && start + in->off <= to; in++) {
+		u8 now[INSN_BYTES_MAX];
+
+		if (start + in->off + in->len <= from || in->fn == insn_changed)
+			continue;
+		memcpy(now, host + start + in->off, in->len); /* others may be storing */
+		if (memcmp(now, old + in->off, in->len) != 0)
+			insn_follow(in, old + in->off, now);
+	}
+	return true;
+}
+
+static void page_drop(struct x86_cpu *cpu, u64 page, u64 from, u64 to, bool all)
 {
 	struct page_record *p = page_find(cpu->blocks, page);
-	bool running = false;
+	/* Breakpoints are not among the bytes (debug.h). */
+	const u8 *host = all || cpu->vm->debug.n ? NULL : ram_host(&cpu->vm->ram, page, RAM_PAGE);
 	struct block *b, *next;
 
 	if (!p || !(p->lines & line_mask(from, to)))
-		return false;
+		return;
 	for (b = p->first; b; b = next) {
 		u64 first, last;
 
 		next = *page_link(b, page);
 		block_span(b, page, &first, &last);
-		if (last < from || first > to)
-			continue;
-		running |= b == cpu->c.running;
-		block_kill(cpu, b);
+		if (last >= from && first <= to && (!host || !block_follows(b, page, host, from, to)))
+			block_kill(cpu, b);
 	}
-	return running;
 }
 
-bool block_drop(struct x86_cpu *cpu, u64 pa, u64 len)
+void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all)
 {
-	bool running = false;
-
 	while (len) {
 		u64 from = pa & (RAM_PAGE - 1), n = MIN(len, RAM_PAGE - from);
 
-		running |= page_written(cpu, pa - from, from, from + n - 1);
+		page_drop(cpu, pa - from, from, from + n - 1, all);
 		pa += n;
 		len -= n;
 	}
-	return running;
 }
 
-bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
+void block_written(struct x86_cpu *cpu, u64 pa, u64 len)
 {
-	bool running = block_drop(cpu, pa, len);
-
+	block_drop(cpu, pa, len, false);
 	if (cpu->vm->nvcpus > 1)
-		share_written(cpu, pa, len);
-	return running;
+		share_written(cpu, pa, len, false);
+}
+
+void block_discard(struct x86_cpu *cpu, u64 pa, u64 len)
+{
+	block_drop(cpu, pa, len, true);
+	if (cpu->vm->nvcpus > 1)
+		share_written(cpu, pa, len, true);
 }
 
 void blocks_drop_all(struct x86_cpu *cpu)
@@ -280,6 +373,7 @@ void blocks_drop_all(struct x86_cpu *cpu)
 	memset(s->pages, 0, sizeof(s->pages));
 	s->free_pages = NULL;
 	s->used = 0;
+	recall_drop(&s->recall);
 	cpu->c.running = NULL;
 	tlb_flush_code_gen(cpu);
 }
@@ -313,20 +407,6 @@ enum outcome chain_link(struct x86_cpu *cpu, const struct insn *in, bool taken)
 	LEAVE(cpu, in->fn == block_end64 ? in - 1 : in, OUT_JUMP);
 }
 
-/* Which links may be set: those that stay in the page. */
-static void block_links(struct block *b)
-{
-	u64 end = (b->pa & (RAM_PAGE - 1)) + b->len;
-	struct insn *last = &b->insn[b->n - 1], *mark = &b->insn[b->n];
-
-	if (b->pa2 != NO_PAGE || end >= RAM_PAGE)
-		return;
-	mark->links |= LINK_NEXT;
-	last->links |= LINK_NEXT;
-	if ((last->links & LINK_HERE) && end + last->imm < RAM_PAGE)
-		last->links |= LINK_TAKEN;
-}
-
 /* Guest code bytes at pa, up to the end of its page: RAM in place, anything else copied to buf. */
 static const u8 *code_bytes(struct x86_cpu *cpu, u64 pa, unsigned len, u8 *buf)
 {
@@ -355,38 +435,41 @@ static void page_unused(struct x86_cpu *cpu, u64 page)
 		page_put(cpu, p);
 }
 
-/* The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy. */
-static void decode_page(struct x86_cpu *cpu, struct block *b, u64 la, const u8 *bytes, unsigned left, unsigned max)
+/*
+ * The instructions that lie wholly within the page. Other processors may be storing to it: each is decoded from a copy,
+ * which goes to `code`.
+ */
+static void decode_page(struct x86_cpu *cpu, struct block *b, u64 la, const u8 *bytes, unsigned left, u8 *code)
 {
 	bool debug = cpu->vm->debug.n && !(b->mode & MODE_SINGLE), ends = false;
+	unsigned max = b->mode & MODE_SINGLE ? 1 : BLOCK_MAX;
 
 	while (b->n < max && left && !ends) {
-		u8 copy[16];
-		unsigned len, n = MIN(left, sizeof(copy));
+		struct insn *in = &b->insn[b->n];
+		unsigned len, n = MIN(left, INSN_BYTES_MAX);
+		u8 *copy = code + b->len;
 
-		if (unlikely(debug) && debug_breaks(&cpu->vm->debug, la + b->len, 1)) {
-			b->insn[b->n] = (struct insn){
-				.fn = debug_trap, .op = debug_trap, .off = b->len, .len = 1, .pos = b->n + 1};
-			b->n++;
-			b->len++;
-			break;
-		}
 		memcpy(copy, bytes + b->len, n);
-		len = insn_decode(cpu, copy, n, b->mode, b->len, &b->insn[b->n], &ends);
+		if (unlikely(debug) && debug_breaks(&cpu->vm->debug, la + b->len, 1)) {
+			*in = (struct insn){.fn = debug_trap, .op = debug_trap, .off = b->len, .len = len = 1};
+			ends = true;
+		} else {
+			len = recall_decode(cpu, &cpu->blocks->recall, b->pa + b->len, copy, n, b->mode, b->len, in,
+					    &ends);
+		}
 		if (!len)
 			break;
+		in->pos = ++b->n;
 		b->len += len;
 		left -= len;
-		b->insn[b->n].pos = b->n + 1;
-		b->n++;
 	}
 }
 
-/* One instruction that begins in this page and ends in the next. */
+/* One instruction that begins in this page and ends in the next; unless, by now, it no longer does. */
 static enum outcome decode_crossing(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, const u8 *head, unsigned avail,
-				    struct block **out)
+				    u8 *code, struct block **out)
 {
-	u8 bytes[16], buf[16];
+	u8 buf[INSN_BYTES_MAX];
 	struct block *b;
 	bool ends;
 	u64 pa2;
@@ -394,26 +477,41 @@ static enum outcome decode_crossing(struct x86_cpu *cpu, u64 la, u64 pa, u32 mod
 
 	if (o != OUT_NEXT)
 		return o;
+	/* That may have set accessed flags in either page. The claims come before the bytes are read. */
+	page_get(cpu, ALIGN_DOWN(pa, RAM_PAGE));
 	page_get(cpu, ALIGN_DOWN(pa2, RAM_PAGE));
-	memcpy(bytes, head, avail);
-	memcpy(bytes + avail, code_bytes(cpu, pa2, 15 - avail, buf), 15 - avail);
-	b = block_begin(cpu->blocks, pa, mode);
-	b->pa2 = ALIGN_DOWN(pa2, RAM_PAGE);
-	b->len = insn_decode(cpu, bytes, 15, mode, 0, &b->insn[0], &ends);
-	b->n = 1;
-	b->insn[0].pos = 1;
-	*out = b;
+	*out = b = block_begin(cpu->blocks, pa, mode);
+	memcpy(code, head, avail);
+	memcpy(code + avail, code_bytes(cpu, pa2, INSN_BYTES_MAX - avail, buf), INSN_BYTES_MAX - avail);
+	b->len = insn_decode(cpu, code, INSN_BYTES_MAX, mode, 0, &b->insn[0], &ends);
+	b->insn[0].pos = b->n = 1;
+	if (b->len > avail)
+		b->pa2 = ALIGN_DOWN(pa2, RAM_PAGE);
+	else
+		page_unused(cpu, ALIGN_DOWN(pa2, RAM_PAGE));
 	return OUT_NEXT;
+}
+
+/* The end marker, and the code behind it. */
+static void block_finish(struct block *b, const u8 *code)
+{
+	struct insn *mark = &b->insn[b->n];
+	bool code64 = (b->mode & MODE_SIZE) == 2;
+
+	*mark = (struct insn){.fn = code64 ? block_end64 : block_end, .off = b->len, .pos = b->n};
+	mark->links = code64 ? LINK_HERE : 0;
+	block_links(b);
+	memcpy(block_bytes(b), code, b->len);
 }
 
 static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, struct block **out)
 {
 	struct x86_blocks *s = cpu->blocks;
-	unsigned left = RAM_PAGE - (pa & (RAM_PAGE - 1)), max = mode & MODE_SINGLE ? 1 : BLOCK_MAX;
+	unsigned left = RAM_PAGE - (pa & (RAM_PAGE - 1));
 	u64 page = ALIGN_DOWN(pa, RAM_PAGE);
+	u8 buf[RAM_PAGE], code[BLOCK_MAX * INSN_BYTES_MAX];
 	struct block *b;
 	const u8 *bytes;
-	u8 buf[RAM_PAGE];
 
 	if (arena_full(s))
 		blocks_drop_all(cpu);
@@ -421,22 +519,17 @@ static enum outcome block_decode(struct x86_cpu *cpu, u64 la, u64 pa, u32 mode, 
 	page_get(cpu, page);
 	bytes = code_bytes(cpu, pa, left, buf);
 	b = block_begin(s, pa, mode);
-	decode_page(cpu, b, la, bytes, left, max);
+	decode_page(cpu, b, la, bytes, left, code);
 	if (!b->n) {
-		enum outcome o = decode_crossing(cpu, la, pa, mode, bytes, left, &b);
+		enum outcome o = decode_crossing(cpu, la, pa, mode, bytes, left, code, &b);
 
 		if (o != OUT_NEXT) {
 			page_unused(cpu, page);
 			return o;
 		}
 	}
-	memset(&b->insn[b->n], 0, sizeof(struct insn));
-	b->insn[b->n].fn = (mode & MODE_SIZE) == 2 ? block_end64 : block_end;
-	b->insn[b->n].off = b->len;
-	b->insn[b->n].pos = b->n;
-	b->insn[b->n].links = (mode & MODE_SIZE) == 2 ? LINK_HERE : 0;
-	block_links(b);
-	arena_take(s, sizeof(*b) + (b->n + 1) * sizeof(struct insn));
+	block_finish(b, code);
+	arena_take(s, sizeof(*b) + (b->n + 1) * sizeof(struct insn) + b->len);
 	b->hash_next = s->hash[block_hash(pa, mode)];
 	s->hash[block_hash(pa, mode)] = b;
 	page_add(cpu, page, b);
@@ -482,7 +575,7 @@ static noinline enum outcome block_find_slow(struct x86_cpu *cpu, u64 la, struct
 			break;
 	}
 	if (b && unlikely(cpu->vm->debug.n) && !(mode & MODE_SINGLE) && debug_block_stale(cpu, b, la)) {
-		block_drop(cpu, pa, 1);
+		block_drop(cpu, pa, 1, true);
 		b = NULL;
 	}
 	if (!b) {

@@ -3,7 +3,7 @@
  *
  * Each processor keeps its own blocks (no lock on the way to an instruction). A page that holds decoded code is counted
  * in RAM_CODE of ram_slot.flags, and every TLB withholds its write tag (share.h); a store then comes through mem.c to
- * block_written(), which drops just the blocks whose bytes were touched. Devices use vcpu_ops.drop_code.
+ * block_written(), which drops just the blocks whose bytes have changed. Devices use vcpu_ops.drop_code.
  */
 #ifndef CPU_X86_BLOCK_H
 #define CPU_X86_BLOCK_H
@@ -24,11 +24,13 @@ int blocks_new(struct x86_cpu *cpu);
 void blocks_free(struct x86_cpu *cpu);
 /* The block at st.rip in the present mode: OUT_NEXT with *out set, or the fetch's fault or exit (recorded). */
 enum outcome block_find(struct x86_cpu *cpu, struct block **out) must_check;
-/* [pa, pa + len) was written by this vCPU's own store: drops the blocks of all processors there. True if the running
- * block was among them. */
-bool block_written(struct x86_cpu *cpu, u64 pa, u64 len);
-/* Drops this vCPU's blocks only. */
-bool block_drop(struct x86_cpu *cpu, u64 pa, u64 len);
+/* [pa, pa + len) was written by this vCPU's own store: drops the blocks of all processors whose instructions have
+ * changed. */
+void block_written(struct x86_cpu *cpu, u64 pa, u64 len);
+/* It is about to be: drops all blocks there. */
+void block_discard(struct x86_cpu *cpu, u64 pa, u64 len);
+/* This vCPU's blocks only; `all`: also those whose bytes are what they were. */
+void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all);
 /* Drops all blocks. */
 void blocks_drop_all(struct x86_cpu *cpu);
 /* Whether any block has bytes in this physical page. */

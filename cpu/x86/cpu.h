@@ -71,7 +71,11 @@ struct insn {
 	u16 msize;            /* bytes of the memory operand */
 	u8 pos;               /* instructions of the block up to and with this one */
 	u8 links;             /* LINK_*: a direct branch or the end marker, whose successors may be linked */
+	u8 live_imm;          /* not 0: LIVE_*, the last bytes are an immediate of which only `imm` depends */
 };
+
+#define LIVE_BYTES 0xfu
+#define LIVE_SIGNED 0x10u
 
 #define LINK_HERE 1u  /* there is no operation or memory operand: `link` is in use */
 #define LINK_NEXT 2u  /* the next instruction begins in the block's own page: link[0] may be set */
@@ -217,6 +221,7 @@ struct x86_stubs;  /* stub.c */
 /* Decoded code to be dropped and write tags to be withheld, queued by other threads under the lock, with ATT_DROP (share.h). */
 struct code_range {
 	u64 pa, len;
+	bool all; /* also what has not changed */
 };
 struct code_drops {
 	pthread_mutex_t lock;

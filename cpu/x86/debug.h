@@ -44,7 +44,7 @@ static inline void debug_watch(struct x86_cpu *cpu, u64 la, unsigned size, bool 
 	cpu->vcpu.debug.kind = p->kind;
 	debug_hit(cpu, DEBUG_WATCH);
 	if (cpu->c.running)
-		block_drop(cpu, cpu->c.running->pa, 1);
+		block_drop(cpu, cpu->c.running->pa, 1, true);
 }
 
 #endif

@@ -13,8 +13,6 @@
 #include "cpu/x86/check.h"
 #include "cpu/x86/isa.h"
 
-#define INSN_BYTES_MAX 15
-
 static const u16 row_of_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #define INSN(mnemonic, family, flags, exit) [ZYDIS_MNEMONIC_##mnemonic] = ROW_##mnemonic,
 #include "arch/x86/insn.def"
@@ -157,6 +155,22 @@ static void fill_operands(struct bind *b, unsigned off)
 	}
 }
 
+u64 insn_imm(const struct insn *in, const u8 *bytes)
+{
+	unsigned n = in->live_imm & LIVE_BYTES;
+	u64 v = 0;
+
+	memcpy(&v, bytes + in->len - n, n);
+	return in->live_imm & LIVE_SIGNED ? sign_extend(v, 8 * n) : v;
+}
+
+void bind_live_imm(struct bind *b)
+{
+	b->in->live_imm = b->zi->raw.imm[0].size / 8 | (b->zi->raw.imm[0].is_signed ? LIVE_SIGNED : 0);
+	if (insn_imm(b->in, b->bytes) != b->in->imm)
+		b->in->live_imm = 0;
+}
+
 static bool is_x87(const ZydisDecodedInstruction *zi) { return zi->meta.isa_ext == ZYDIS_ISA_EXT_X87; }
 
 /* Picks the handler; false when there is none for this form. */
@@ -187,6 +201,7 @@ static void insn_clear(struct insn *in, unsigned off)
 	in->off = off;
 }
 
+/* What makes it invalid may be any byte that is there: all of them count as its own. */
 static unsigned yield_fault(struct insn *in, insn_fn *fn, unsigned off, unsigned len, bool *ends)
 {
 	insn_clear(in, off);
@@ -209,9 +224,9 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 	if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < INSN_BYTES_MAX)
 		return 0;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA)
-		return yield_fault(in, check_too_long, off, 1, ends);
+		return yield_fault(in, check_too_long, off, MIN(avail, INSN_BYTES_MAX), ends);
 	if (!ZYAN_SUCCESS(status))
-		return yield_fault(in, check_invalid, off, 1, ends);
+		return yield_fault(in, check_invalid, off, MIN(avail, INSN_BYTES_MAX), ends);
 
 	insn_clear(in, off);
 	in->len = zi.length;

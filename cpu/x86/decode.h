@@ -16,6 +16,8 @@
 
 #include "cpu/x86/cpu.h"
 
+#define INSN_BYTES_MAX 15
+
 struct bind {
 	struct x86_cpu *cpu;
 	const ZydisDecodedInstruction *zi;
@@ -44,6 +46,11 @@ bind_fn bind_x87;    /* exec_x87.c: x87 without a row */
 
 /* Byte offset in struct x86_cpu of a general register (any width; AH…BH included), 0 for others. */
 u16 insn_reg_offset(ZydisRegister reg);
+/* For binders whose handler reads the immediate from in->imm when it runs, and which make nothing else of it: a store
+ * to its bytes need only change that. */
+void bind_live_imm(struct bind *b);
+/* The live immediate in the instruction's bytes. */
+u64 insn_imm(const struct insn *in, const u8 *bytes);
 static inline bool op_is_reg(const ZydisDecodedOperand *o) { return o->type == ZYDIS_OPERAND_TYPE_REGISTER; }
 static inline bool op_is_mem(const ZydisDecodedOperand *o) { return o->type == ZYDIS_OPERAND_TYPE_MEMORY; }
 static inline bool op_is_imm(const ZydisDecodedOperand *o) { return o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE; }

@@ -189,6 +189,8 @@ static bool alu_bind(struct bind *b, const struct alu_handlers *h)
 	else
 		form = op_is_reg(&b->op[1]) ? RR : op_is_mem(&b->op[1]) ? RM : RI;
 	in->fn = (flat ? h->flat : h->any)[form][size_index(in->opsize)];
+	if (form == RI || form == MI)
+		bind_live_imm(b);
 	return true;
 }
 

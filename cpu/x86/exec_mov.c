@@ -102,6 +102,8 @@ bool bind_mov(struct bind *b)
 		in->fn = rm[flat][size];
 	else
 		in->fn = (op_is_reg(&b->op[1]) ? rr : ri)[size];
+	if (op_is_imm(&b->op[1]))
+		bind_live_imm(b);
 	return true;
 }
 

@@ -336,7 +336,7 @@ static int soft_set_state(struct vcpu *v, const struct x86_state *st, struct err
 	return 0;
 }
 
-static void soft_drop_code(struct vcpu *v, u64 pa, u64 len) { share_drop(x86_cpu_of(v), pa, len); }
+static void soft_drop_code(struct vcpu *v, u64 pa, u64 len) { share_drop(x86_cpu_of(v), pa, len, false); }
 
 static const struct vcpu_counters *soft_counters(struct vcpu *v) { return &x86_cpu_of(v)->n; }
 

@@ -106,7 +106,7 @@ void share_release(struct x86_cpu *cpu, u64 page)
 		__atomic_fetch_sub(flag, RAM_CODE_ONE, __ATOMIC_SEQ_CST);
 }
 
-static void written_page(struct x86_cpu *cpu, u64 pa, u64 len)
+static void written_page(struct x86_cpu *cpu, u64 pa, u64 len, bool all)
 {
 	const u16 *flag = page_flag(cpu, pa);
 	unsigned holders = flag ? (__atomic_load_n(flag, __ATOMIC_SEQ_CST) & RAM_CODE) / RAM_CODE_ONE : 0;
@@ -115,36 +115,36 @@ static void written_page(struct x86_cpu *cpu, u64 pa, u64 len)
 		return;
 	for (unsigned i = 0; i < cpu->vm->nvcpus; i++)
 		if (i != cpu->vcpu.index)
-			share_drop(x86_cpu_of(cpu->vm->vcpu[i]), pa, len);
+			share_drop(x86_cpu_of(cpu->vm->vcpu[i]), pa, len, all);
 }
 
-void share_written(struct x86_cpu *cpu, u64 pa, u64 len)
+void share_written(struct x86_cpu *cpu, u64 pa, u64 len, bool all)
 {
 	for (u64 n; len; pa += n, len -= n) {
 		n = MIN(len, RAM_PAGE - pa % RAM_PAGE);
-		written_page(cpu, pa, n);
+		written_page(cpu, pa, n, all);
 	}
 }
 
 /* Stores mostly come in a row: the last range grows as long as it stays within its page. */
-static bool range_grow(struct code_range *r, u64 pa, u64 len)
+static bool range_grow(struct code_range *r, u64 pa, u64 len, bool all)
 {
 	u64 start = MIN(r->pa, pa), end = MAX(r->pa + r->len, pa + len);
 
 	if (ALIGN_DOWN(start, RAM_PAGE) != ALIGN_DOWN(end - 1, RAM_PAGE))
 		return false;
-	*r = (struct code_range){start, end - start};
+	*r = (struct code_range){start, end - start, r->all || all};
 	return true;
 }
 
-void share_drop(struct x86_cpu *to, u64 pa, u64 len)
+void share_drop(struct x86_cpu *to, u64 pa, u64 len, bool all)
 {
 	struct code_drops *d = &to->drops;
 
 	pthread_mutex_lock(&d->lock);
-	if (!d->n || d->n > ARRAY_SIZE(d->range) || !range_grow(&d->range[d->n - 1], pa, len)) {
+	if (!d->n || d->n > ARRAY_SIZE(d->range) || !range_grow(&d->range[d->n - 1], pa, len, all)) {
 		if (d->n < ARRAY_SIZE(d->range))
-			d->range[d->n] = (struct code_range){pa, len};
+			d->range[d->n] = (struct code_range){pa, len, all};
 		d->n += d->n <= ARRAY_SIZE(d->range);
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -200,7 +200,7 @@ void share_attend(struct x86_cpu *cpu)
 		blocks_drop_all(cpu);
 	else
 		for (unsigned i = 0; i < d->n; i++)
-			block_drop(cpu, d->range[i].pa, d->range[i].len);
+			block_drop(cpu, d->range[i].pa, d->range[i].len, d->range[i].all);
 	d->n = 0;
 	pthread_mutex_unlock(&d->lock);
 }

@@ -23,12 +23,12 @@
 /* Between instructions only. After it no processor stores to the page without block_written() hearing of it. */
 void share_claim(struct x86_cpu *cpu, u64 page);
 void share_release(struct x86_cpu *cpu, u64 page);
-/* Bytes of a counted page were stored by this processor: the others drop their blocks of it. */
-void share_written(struct x86_cpu *cpu, u64 pa, u64 len);
+/* Bytes of a counted page were stored by this processor: the others drop their blocks of it, as block_drop does. */
+void share_written(struct x86_cpu *cpu, u64 pa, u64 len, bool all);
 /* ATT_DROP: what others have asked of this processor. Between blocks. */
 void share_attend(struct x86_cpu *cpu);
 /* Any thread. A full queue means everything. */
-void share_drop(struct x86_cpu *to, u64 pa, u64 len);
+void share_drop(struct x86_cpu *to, u64 pa, u64 len, bool all);
 
 /*
  * Stops all other processors between blocks, and lets them go on: for a locked operation that no host instruction can

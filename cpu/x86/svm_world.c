@@ -30,7 +30,7 @@ void *svm_page(struct x86_cpu *cpu, u64 pa, bool write)
 	if (unlikely(!s || (write && s->readonly)))
 		return NULL;
 	if (write && unlikely(__atomic_load_n(&s->flags[(pa - s->gpa) >> 12], __ATOMIC_RELAXED) & RAM_CODE))
-		block_written(cpu, ALIGN_DOWN(pa, RAM_PAGE), RAM_PAGE);
+		block_discard(cpu, ALIGN_DOWN(pa, RAM_PAGE), RAM_PAGE);
 	return s->host + (pa - s->gpa);
 }
 

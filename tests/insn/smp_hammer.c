@@ -1,11 +1,12 @@
 /*
- * Four software processors on the same bytes: atomics with exact totals, cross-modifying code, TLB shootdown, accessed
- * and dirty flags against locked stores, INIT and start-up messages.
+ * Four software processors on the same bytes: atomics with exact totals, cross-modifying code, code that a device
+ * stores, TLB shootdown, accessed and dirty flags against locked stores, INIT and start-up messages.
  *
  * The guests are a few instructions each, all processors in 64-bit mode on one set of page tables (the first 2 MiB as
  * 4-KiB pages, linear = physical). A guest that is content counts itself in DONE and halts; one that is not leaves what
  * it found in FAIL. Argument: seconds to go on for (default: one short pass).
  */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,6 +82,13 @@ GUEST(cross_modify,
       "5: cmp %r8d, 0x10400\n jae 6f\n pause\n jmp 5b\n"
       "6: xor %eax, %eax\n cpuid\n mov $0x20000, %eax\n call *%rax\n cmp %r8d, %eax\n jne 99f\n"
       "lock incl 0x10440\n inc %r8d\n dec %rsi\n jnz 5b\n")
+
+/* The same, with a device as the writer; processor 0 also stores data beside the code. */
+GUEST(device_modify, "mov $1, %r8d\n"
+		     "5: cmp %r8d, 0x10400\n jae 6f\n pause\n jmp 5b\n"
+		     "6: xor %eax, %eax\n cpuid\n mov $0x20000, %eax\n call *%rax\n cmp %r8d, %eax\n jne 99f\n"
+		     "test %edi, %edi\n jnz 7f\n incl 0x20800\n"
+		     "7: lock incl 0x10440\n inc %r8d\n dec %rsi\n jnz 5b\n")
 
 /* Linear page 30000h is moved between two frames; each processor flushes when told, and stores through it. */
 GUEST(shootdown, "mov $1, %r8d\n xor %r9d, %r9d\n test %edi, %edi\n jnz 5f\n"
@@ -236,7 +244,7 @@ static void finish(struct board *b, unsigned n)
 	assert_int_equal(*word(b, DONE), n);
 }
 
-static struct board *hammer(const u8 *code, const u8 *end, u64 rounds, u64 drop_every)
+static struct board *hammer_start(const u8 *code, const u8 *end, u64 rounds, u64 drop_every)
 {
 	struct board *b = board_new(drop_every);
 
@@ -245,9 +253,50 @@ static struct board *hammer(const u8 *code, const u8 *end, u64 rounds, u64 drop_
 	for (unsigned i = 0; i < CPUS; i++)
 		long_mode(b, i, rounds);
 	start(b);
+	return b;
+}
+
+static struct board *hammer(const u8 *code, const u8 *end, u64 rounds, u64 drop_every)
+{
+	struct board *b = hammer_start(code, end, rounds, drop_every);
+
 	finish(b, CPUS);
 	return b;
 }
+
+static u32 now(struct board *b, u64 pa) { return __atomic_load_n(word(b, pa), __ATOMIC_SEQ_CST); }
+
+static void device_store(struct board *b, u64 pa, const void *bytes, u64 n)
+{
+	assert_int_equal(vm_dma_write(&b->vm, pa, bytes, n), 0);
+}
+
+/* Each round stores a function that returns the round's number, of two forms of different length or just its immediate.
+ */
+static void device_stores(struct board *b, u32 rounds)
+{
+	static const u8 forms[2][8] = {"\xb8\0\0\0\0\xc3", "\xc7\xc0\0\0\0\0\xc3"};
+	double end = seconds() + 100;
+
+	for (u32 r = 1; r <= rounds; r++) {
+		unsigned form = r / 4 & 1;
+		u8 code[8];
+
+		memcpy(code, forms[form], 8);
+		memcpy(code + 1 + form, &r, 4);
+		if (r % 4)
+			device_store(b, 0x20001 + form, &r, 4);
+		else
+			device_store(b, 0x20000, code, 8);
+		device_store(b, 0x10400, &r, 4);
+		while (now(b, 0x10440) != r * CPUS) {
+			if (now(b, FAIL) || atomic_load(&b->vm.stop) != VM_RUNNING || seconds() > end)
+				return;
+			sched_yield();
+		}
+	}
+}
+
 #define HAMMER(name, rounds, drop) hammer(name##_start, name##_end, rounds, drop)
 #define AGAIN			   while (seconds() < until)
 
@@ -279,6 +328,20 @@ static void test_cross_modify(void **state)
 		board_free(HAMMER(cross_modify, 4000, 0));
 		board_free(HAMMER(cross_modify, 1000, 37));
 	}
+	AGAIN;
+}
+
+static void test_device_modify(void **state)
+{
+	(void)state;
+	do
+		for (unsigned drop_every = 0; drop_every <= 37; drop_every += 37) {
+			struct board *b = hammer_start(device_modify_start, device_modify_end, 600, drop_every);
+
+			device_stores(b, 600);
+			finish(b, CPUS);
+			board_free(b);
+		}
 	AGAIN;
 }
 
@@ -331,7 +394,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start_up),     cmocka_unit_test(test_atomics),
 		cmocka_unit_test(test_cross_modify), cmocka_unit_test(test_shootdown),
-		cmocka_unit_test(test_dirty_flags),
+		cmocka_unit_test(test_dirty_flags),  cmocka_unit_test(test_device_modify),
 	};
 	const unsigned ntests = ARRAY_SIZE(tests);
 	int rc = 0;

@@ -40,16 +40,12 @@ enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 in
 	cpu->c.vmexit = (struct x86_vmexit){exit, info1, info2};
 	return OUT_EXIT;
 }
-bool block_written(struct x86_cpu *cpu, u64 pa, u64 len)
-{
-	dropped_code++;
-	return false;
-}
 enum outcome vapic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host) { return OUT_EXIT; }
 enum outcome vapic_access_physical(struct x86_cpu *cpu, u64 pa) { return OUT_EXIT; }
+void block_written(struct x86_cpu *cpu, u64 pa, u64 len) { dropped_code++; }
 void blocks_drop_all(struct x86_cpu *cpu) {}
 void vmexit_decode_controls(struct x86_cpu *cpu) {}
-bool block_drop(struct x86_cpu *cpu, u64 pa, u64 len) { return false; }
+void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all) {}
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
 enum outcome vmexit_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
 			  bool is_string, bool is_rep)
