@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cmd/file.h"
 #include "cmd/level.h"
 #include "kvm/kvm.h"
 
@@ -43,30 +42,56 @@ static int choose_kvm(struct accel *a, struct err *e)
 	return rc;
 }
 
-int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a, struct err *e)
+void accel_measure_kvm(struct host *h)
 {
 	struct kvm_probe p = {0};
 
-	*a = (struct accel){.cpu = cpu};
 	kvm_probe(&p);
-	snprintf(a->kvm, sizeof(a->kvm), "%s",
-		 !file_exists("/dev/kvm") ? "none"
-		 : !p.usable		  ? "not usable"
-		 : p.nested		  ? "nests"
-					  : "no nesting");
+	host_fact_set(h, "kvm.usable", "%d", p.usable);
+	host_fact_set(h, "kvm.vmx", "%d", p.vmx);
+	host_fact_set(h, "kvm.svm", "%d", p.svm);
+	host_fact_set(h, "kvm.nested_state", "%d", p.nested_state);
+	host_fact_set(h, "kvm.text", "%s", p.text);
+}
+
+static int read_device(struct host_kvm *kvm, struct err *e)
+{
+	struct host *h;
+	int rc = host_open(NULL, &h, e);
+
+	if (rc)
+		return rc;
+	accel_measure_kvm(h);
+	host_kvm_device(h, kvm);
+	host_close(h);
+	return 0;
+}
+
+int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a, struct err *e)
+{
+	struct host_kvm kvm = {0};
+	bool usable, nests;
+	int rc = read_device(&kvm, e);
+
+	if (rc)
+		return rc;
+	usable = kvm.can == KVM_NESTS || kvm.can == KVM_NO_NESTING;
+	nests = kvm.can == KVM_NESTS;
+	*a = (struct accel){.cpu = cpu};
+	snprintf(a->kvm, sizeof(a->kvm), "%s", kvm.can_word);
 	if (!strcmp(word, "soft"))
 		return choose_soft(a, e);
 	if (!strcmp(word, "kvm")) {
-		if (!p.usable)
-			return err_set(e, ENODEV, "/dev/kvm cannot be used: %s", p.text);
-		if (nested && !p.nested)
-			return err_set(e, ENODEV, "/dev/kvm cannot nest here: %s", p.text);
+		if (!usable)
+			return err_set(e, ENODEV, "/dev/kvm cannot be used: %s", kvm.can_text);
+		if (nested && !nests)
+			return err_set(e, ENODEV, "/dev/kvm cannot nest here: %s", kvm.can_text);
 		return choose_kvm(a, e);
 	}
 	if (strcmp(word, "auto") != 0)
 		return err_set(e, EINVAL, "--accel wants auto, kvm or soft, not %s", word);
 	/* A named model is the software processor's: the host's silicon is one model only. */
-	if (p.usable && (p.nested || !nested) && (!cpu || !strncmp(cpu, "host", 4)))
+	if (usable && (nests || !nested) && (!cpu || !strncmp(cpu, "host", 4)))
 		return choose_kvm(a, e);
 	return choose_soft(a, e);
 }

@@ -3,6 +3,7 @@
 #define CMD_ACCEL_H
 
 #include "arch/x86/model.h"
+#include "inspect/host_info.h"
 #include "machine/machine.h"
 
 struct accel {
@@ -18,5 +19,8 @@ struct accel {
  * given, or NULL. -EINVAL: the request is wrong; -ENODEV: the host cannot.
  */
 int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a, struct err *e);
+
+/* Asks /dev/kvm what it can and sets the facts "kvm.*" that host_kvm_device reads: inspect/ itself cannot ask. */
+void accel_measure_kvm(struct host *h);
 
 #endif

@@ -20,7 +20,7 @@ static const struct {
 } verbs[] = {
 	{"nest", cmd_nest, &cmd_nest_options},
 	{"run", cmd_run, &cmd_run_options},
-	{"check", NULL, NULL},
+	{"check", cmd_check, &cmd_check_options},
 	{"enable", NULL, NULL},
 	{"disable", NULL, NULL},
 	{"report", NULL, NULL},
@@ -40,6 +40,7 @@ static void help(void)
 	     "  nestbox nest                     a guest hypervisor and a guest inside it, proven from within\n"
 	     "  nestbox nest --cpu EPYC,svm=off  the same with a processor that cannot: shows where it breaks\n"
 	     "  nestbox run --kernel FILE        one guest, its console on this terminal (Ctrl-A x leaves)\n"
+	     "  nestbox check                    which level is this, and can its guests run guests\n"
 	     "  nestbox cpus                     the processor models, and what of each this host can give\n"
 	     "\n"
 	     "nestbox VERB --help tells each verb's options\n"

@@ -13,7 +13,9 @@ struct kvm_vm;
 /* Why this host's KVM can or cannot run (and nest) guests; text is a sentence. */
 struct kvm_probe {
 	bool usable; /* /dev/kvm opens, API version 12, the capabilities that the back end needs */
-	bool nested; /* its guests would see VMX or SVM */
+	bool nested; /* its guests would see VMX or SVM, and their nested state can be had */
+	bool vmx, svm;	  /* in KVM_GET_SUPPORTED_CPUID */
+	int nested_state; /* KVM_CAP_NESTED_STATE: bytes, 0: none */
 	char text[200];
 };
 void kvm_probe(struct kvm_probe *p);

@@ -65,7 +65,6 @@ static void probe_vm(struct kvm_probe *p, int sys, int vm)
 {
 	struct kvm_cpuid2 *c;
 	const struct kvm_cpuid_entry2 *basic, *extended;
-	bool vmx, svm;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
 		if (!kvm_capability(vm, needed[i].cap)) {
@@ -79,14 +78,15 @@ static void probe_vm(struct kvm_probe *p, int sys, int vm)
 	}
 	basic = kvm_cpuid_find(c, 1, 0);
 	extended = kvm_cpuid_find(c, 0x80000001, 0);
-	vmx = basic && basic->ecx & BIT(5);
-	svm = extended && extended->ecx & BIT(2);
+	p->vmx = basic && basic->ecx & BIT(5);
+	p->svm = extended && extended->ecx & BIT(2);
 	p->usable = true;
-	p->nested = (vmx || svm) && kvm_capability(vm, KVM_CAP_NESTED_STATE) > 0;
+	p->nested_state = kvm_capability(vm, KVM_CAP_NESTED_STATE);
+	p->nested = (p->vmx || p->svm) && p->nested_state > 0;
 	if (p->nested)
-		say(p, "KVM runs guests, and they see %s", vmx ? "VMX" : "SVM");
-	else if (vmx || svm)
-		say(p, "KVM runs guests that see %s, but has no KVM_CAP_NESTED_STATE", vmx ? "VMX" : "SVM");
+		say(p, "KVM runs guests, and they see %s", p->vmx ? "VMX" : "SVM");
+	else if (p->vmx || p->svm)
+		say(p, "KVM runs guests that see %s, but has no KVM_CAP_NESTED_STATE", p->vmx ? "VMX" : "SVM");
 	else
 		say(p, "KVM runs guests, but they would see neither VMX nor SVM");
 	free(c);
