@@ -97,6 +97,8 @@ static void leaf_1(const struct ctx *c)
 	features(c, 1, 0);
 	if (c->env->cr4 & CR4_OSXSAVE)
 		c->r[C] |= 1u << 27;
+	if (c->env->no_monitor)
+		c->r[C] &= ~(1u << 3);
 	if (vcpus < 2) {
 		c->r[B] &= 0xff00ffffu;
 		c->r[D] &= ~(1u << 28);
@@ -182,6 +184,10 @@ static void basic_leaf(const struct ctx *c, u32 leaf, u32 sub)
 		if (intel)
 			cache_leaf(c, sub, false);
 		return;
+	case 0x5: /* lines of 64 bytes; ECX bit 0 of MWAIT works; no C-state has sub-states to ask for */
+		if (x86_has(c->m, X86F_MONITOR))
+			words(c->r, 64, 64, 3, 0);
+		return;
 	case 0x6: features(c, 6, 0); return;
 	case 0x7: leaf_7(c, sub); return;
 	case 0xb: leaf_b(c, sub); return;
@@ -259,7 +265,7 @@ static void extended_leaf(const struct ctx *c, u32 leaf, u32 sub)
 		return;
 	case 0x80000007: features(c, leaf, 0); return;
 	case 0x80000008:
-		c->r[A] = c->m->phys_bits | (u32)(x86_has(c->m, X86F_LA57) ? 57 : c->m->virt_bits) << 8;
+		c->r[A] = c->m->phys_bits | (u32)c->m->virt_bits << 8;
 		features(c, leaf, 0);
 		if (amd)
 			c->r[C] = (vcpus - 1) | (vcpus > 1 ? id_bits(vcpus) << 12 : 0);

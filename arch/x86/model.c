@@ -86,6 +86,8 @@ static const struct {
 	ON(INVTSC, TSC),
 	ON(RDTSCP, TSC),
 	ON(RDPID, RDTSCP),
+	ON(LA57, LM),
+	ON(PKU, XSAVE),
 	ON(VMX, LM),
 	ON(SVM, LM),
 	ON(SVM_NPT, SVM),
@@ -222,6 +224,8 @@ static int settle(struct x86_model *m, const struct request *r, struct err *e)
 				       x86_feature_rows[f].name, x86_feature_rows[builds_on[i].base].name);
 		x86_set_feature(m, f, false);
 	}
+	if (x86_has(m, X86F_LA57))
+		m->virt_bits = 57;
 	return 0;
 }
 

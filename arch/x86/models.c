@@ -18,12 +18,12 @@
 static const u16 always[] = {F(X2APIC), F(TSC_DEADLINE), F(TSC_ADJUST), F(HYPERVISOR), F(ARAT), F(INVTSC), END};
 
 static const u16 common[] = {
-	F(FPU),	     F(DE),	F(PSE),	   F(TSC),    F(MSR),	  F(PAE),	F(MCE),	    F(CX8),	F(APIC),
-	F(SEP),	     F(MTRR),	F(PGE),	   F(MCA),    F(CMOV),	  F(PAT),	F(PSE36),   F(CLFLUSH), F(MMX),
-	F(FXSR),     F(SSE),	F(SSE2),   F(HT),     F(SSE3),	  F(PCLMULQDQ), F(SSSE3),   F(FMA),	F(CX16),
-	F(SSE4_1),   F(SSE4_2), F(MOVBE),  F(POPCNT), F(AES),	  F(XSAVE),	F(AVX),	    F(F16C),	F(RDRAND),
-	F(FSGSBASE), F(BMI1),	F(AVX2),   F(SMEP),   F(BMI2),	  F(XSAVEOPT),	F(XGETBV1), F(LAHF_LM), F(ABM),
-	F(SYSCALL),  F(NX),	F(RDTSCP), F(LM),     F(PDPE1GB), END,
+	F(VME),	    F(MONITOR), F(FPU),	     F(DE),	F(PSE),	   F(TSC),    F(MSR),	  F(PAE),	F(MCE),
+	F(CX8),	    F(APIC),	F(SEP),	     F(MTRR),	F(PGE),	   F(MCA),    F(CMOV),	  F(PAT),	F(PSE36),
+	F(CLFLUSH), F(MMX),	F(FXSR),     F(SSE),	F(SSE2),   F(HT),     F(SSE3),	  F(PCLMULQDQ), F(SSSE3),
+	F(FMA),	    F(CX16),	F(SSE4_1),   F(SSE4_2), F(MOVBE),  F(POPCNT), F(AES),	  F(XSAVE),	F(AVX),
+	F(F16C),    F(RDRAND),	F(FSGSBASE), F(BMI1),	F(AVX2),   F(SMEP),   F(BMI2),	  F(XSAVEOPT),	F(XGETBV1),
+	F(LAHF_LM), F(ABM),	F(SYSCALL),  F(NX),	F(RDTSCP), F(LM),     F(PDPE1GB), END,
 };
 
 static const u16 epyc[] = {
@@ -34,13 +34,14 @@ static const u16 epyc[] = {
 };
 static const u16 epyc_rome[] = {F(UMIP), F(RDPID), F(CLWB), F(WBNOINVD), END};
 static const u16 epyc_milan[] = {
-	F(ERMS), F(FSRM), F(PCID), F(INVPCID), F(VAES), F(VPCLMULQDQ), F(LFENCE_RDTSC), F(NULL_SEL_CLR_BASE), END,
+	F(ERMS), F(FSRM), F(PCID), F(INVPCID), F(VAES), F(VPCLMULQDQ), F(LFENCE_RDTSC), F(NULL_SEL_CLR_BASE),
+	F(PKU),	 END,
 };
 
 static const u16 haswell[] = {F(ERMS), F(PCID), F(INVPCID), F(VMX), F(SPEC_CTRL), END};
 static const u16 skylake[] = {F(RDSEED), F(ADX), F(SMAP), F(CLFLUSHOPT), F(PREFETCHW), F(XSAVEC), F(XSAVES), END};
 static const u16 cascadelake[] = {
-	F(CLWB), F(AVX512F), F(AVX512DQ), F(AVX512CD), F(AVX512BW), F(AVX512VL), F(AVX512_VNNI), END,
+	F(CLWB), F(AVX512F), F(AVX512DQ), F(AVX512CD), F(AVX512BW), F(AVX512VL), F(AVX512_VNNI), F(PKU), END,
 };
 
 static const struct model_row {

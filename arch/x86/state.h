@@ -48,6 +48,7 @@ struct x86_fpu {
 };
 
 #define X86_MTRR_VAR 8
+#define MISC_ENABLE_MONITOR BIT(18)
 
 struct x86_msrs {
 	u64 efer, star, lstar, cstar, sfmask, kernel_gs_base;

@@ -17,7 +17,8 @@ static bool bad_word(const u64 *f, const struct vmentry_env *e, enum vmx_word w,
 	return (f[field] & e->must[w]) != e->must[w] || (f[field] & ~(u64)e->may[w]);
 }
 
-static bool canonical(u64 a) { return sign_extend(a, 48) == a; }
+/* Of the processor's width, whatever the guest's CR4.LA57 is. */
+#define canonical(a) (sign_extend(a, e->virt_bits) == (a))
 static bool bad_page(const struct vmentry_env *e, u64 pa) { return (pa & 0xfff) || pa >> e->phys_bits; }
 
 /* An MSR area of `n` entries of 16 bytes. */
@@ -98,7 +99,7 @@ static bool segments_v86(const u64 *f)
 	return true;
 }
 
-static bool bad_bases(const u64 *f)
+static bool bad_bases(const u64 *f, const struct vmentry_env *e)
 {
 	if (!canonical(SEG(f, BASE, TR)) || !canonical(SEG(f, BASE, FS)) || !canonical(SEG(f, BASE, GS)))
 		return true;
@@ -219,7 +220,8 @@ static bool bad_pdptes(const u64 *f, const struct vmentry_env *e)
 
 void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 {
-	*e = (struct vmentry_env){.cr4_allowed = vmx_cr4_allowed(m), .phys_bits = m->phys_bits};
+	*e = (struct vmentry_env){
+		.cr4_allowed = vmx_cr4_allowed(m), .phys_bits = m->phys_bits, .virt_bits = m->virt_bits};
 	for (unsigned w = 0; w < VMX_WORDS; w++)
 		vmx_word_allowed(m, (enum vmx_word)w, &e->must[w], &e->may[w]);
 	e->efer_allowed =

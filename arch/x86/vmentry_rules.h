@@ -13,7 +13,7 @@
 struct vmentry_env {
 	u32 must[VMX_WORDS], may[VMX_WORDS];
 	u64 cr4_allowed, efer_allowed;
-	u32 phys_bits;
+	u32 phys_bits, virt_bits;
 	u32 virtual_tpr; /* byte 80h of the virtual-APIC page */
 	bool host_long;	 /* EFER.LMA at VM entry */
 	bool link_valid; /* the link pointer names a region with the right revision */

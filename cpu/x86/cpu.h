@@ -215,6 +215,9 @@ struct x86_cache {
 	struct tlb_phys tlb_phys[TLB_ENTRIES];
 };
 
+/* Who wakes a sleeping vCPU: events, and in MWAIT whatever is put into its queue too. */
+enum cpu_wake { WAKE_RUNS, WAKE_HLT, WAKE_MWAIT };
+
 struct x86_blocks; /* block.c */
 struct x86_stubs;  /* stub.c */
 
@@ -247,7 +250,12 @@ struct x86_cpu {
 	struct tlb_spaces *spaces;
 	u64 tsc_hz;
 	u32 parked;        /* 1: not running; it looks at `drops` before it does again (share.h) */
-	u32 wake;          /* 1 while the vCPU's thread sleeps on c.attention (HLT) */
+	u32 wake;          /* enum cpu_wake: the vCPU's thread sleeps on c.attention */
+	struct {
+		u64 pa;    /* the line */
+		u32 armed; /* no store to it so far */
+		u32 held;  /* its page is claimed */
+	} monitor; /* monitor.h */
 	u64 trace_gpr[16]; /* registers before the traced instruction */
 	struct code_drops drops;
 	u8 sipi_vector;
@@ -307,6 +315,16 @@ enum outcome x86_fault(struct x86_cpu *cpu, unsigned vector, u32 error);
 enum outcome x86_fault_pf(struct x86_cpu *cpu, u64 la, u32 error);
 /* Records a software event (INT n: EV_SOFT_INT; INT3, INTO: EV_SOFT_EXC; ICEBP: EV_PRIV_SOFT). Always OUT_TRAP. */
 enum outcome x86_soft_event(struct x86_cpu *cpu, enum event_kind kind, unsigned vector, unsigned insn_len);
+/*
+ * What a #DB leaves in DR6 and DR7. SDM vol. 3 18.2.3 "Debug Status Register (DR6)": B0 to B3 are those of this
+ * exception, the others are only ever set; ICEBP and injected ones (`db` 0) leave all. 18.2.4: GD is cleared.
+ */
+static inline void x86_db_commit(struct x86_state *st, u64 db)
+{
+	if (db)
+		st->dr6 = (st->dr6 & ~15ull) | db;
+	st->dr7 &= ~DR7_GD;
+}
 /* Records a VM exit. Always OUT_EXIT. */
 enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 info2);
 

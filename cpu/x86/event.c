@@ -66,12 +66,12 @@ static bool event_is_exception(const struct x86_event *ev)
 	return ev->kind == EV_FAULT || ev->kind == EV_TRAP || ev->kind == EV_SOFT_EXC || ev->kind == EV_PRIV_SOFT;
 }
 
-/* RFLAGS as pushed: SDM vol. 3 18.3.1.1 on RF. */
+/* RFLAGS as pushed: SDM vol. 3 18.3.1.1: RF is set by all faults but an instruction breakpoint. */
 static u64 event_flags(struct x86_cpu *cpu, const struct x86_event *ev)
 {
 	u64 flags = x86_rflags(&cpu->st);
 
-	if (ev->kind == EV_FAULT && ev->vector != EXC_DB)
+	if (ev->kind == EV_FAULT && (ev->vector != EXC_DB || (ev->db & DR6_BD)))
 		flags |= FL_RF;
 	return flags;
 }
@@ -88,14 +88,13 @@ static void event_commit(struct x86_cpu *cpu, const struct x86_event *ev)
 
 	st->shadow = 0;
 	st->activity = ACT_RUNNING;
+	cpu->monitor.armed = 0;
 	if (ev->kind == EV_NMI)
 		st->nmi_blocked = 1;
 	if (event_is_exception(ev) && ev->vector == EXC_PF)
 		st->cr2 = ev->cr2;
-	if (event_is_exception(ev) && ev->vector == EXC_DB) {
-		st->dr6 |= ev->db;
-		st->dr7 &= ~DR7_GD;
-	}
+	if (event_is_exception(ev) && ev->vector == EXC_DB)
+		x86_db_commit(st, ev->db);
 	x86_update_mode(cpu);
 	x86_update_attention(cpu);
 }
@@ -374,10 +373,8 @@ static void event_interrupted(struct x86_cpu *cpu, const struct x86_event *ev)
 {
 	if (event_is_exception(ev) && ev->vector == EXC_PF)
 		cpu->st.cr2 = ev->cr2;
-	if (event_is_exception(ev) && ev->vector == EXC_DB) {
-		cpu->st.dr6 |= ev->db;
-		cpu->st.dr7 &= ~DR7_GD;
-	}
+	if (event_is_exception(ev) && ev->vector == EXC_DB)
+		x86_db_commit(&cpu->st, ev->db);
 }
 
 enum outcome x86_deliver(struct x86_cpu *cpu)

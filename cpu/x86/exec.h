@@ -79,10 +79,15 @@ enum outcome far_call(struct x86_cpu *cpu, u16 sel, u64 offset, unsigned opsize,
 enum outcome far_ret(struct x86_cpu *cpu, unsigned opsize, u16 pop_bytes) must_check;
 enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize) must_check;
 
+/* v86.c: INT n under CR4.VME; *redirected: it has gone to the virtual-8086 program's own handler. */
+enum outcome v86_redirect(struct x86_cpu *cpu, u8 vector, u64 next_rip, bool *redirected) must_check;
+
 /* A near jump's target check: non-canonical is #GP(0) in 64-bit code, beyond CS.limit #GP(0) elsewhere. */
 enum outcome jump_check(struct x86_cpu *cpu, u64 target) must_check;
 
 /* io.c: permission (CPL/IOPL, TSS bitmap), SVM intercept, then the port. */
 enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string) must_check;
+/* After the access: I/O breakpoints of DR7 that it has hit. */
+void io_watch(struct x86_cpu *cpu, u16 port, unsigned size);
 
 #endif

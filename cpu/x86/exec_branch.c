@@ -270,19 +270,23 @@ bool bind_jcxz(struct bind *b)
 	return true;
 }
 
-/*
- * INT n in virtual-8086 mode with IOPL below 3 is #GP(0).
- * LIMIT: the redirection bitmap of CR4.VME (SDM vol. 3 20.3.3) is not consulted.
- */
+/* In virtual-8086 mode CR4.VME may lead it to the program's own handler; else it is #GP(0) with IOPL below 3. */
 HANDLER(int_n)
 {
-	if ((cpu->c.mode & MODE_V86) && (cpu->st.rflags & FL_IOPL) != FL_IOPL) {
+	if (cpu->c.mode & MODE_V86) {
+		bool redirected = false;
+
 		if (cpu->st.cr4 & CR4_VME)
-			log_limit(cpu->vm->log, "INT n in virtual-8086 mode: the redirection bitmap is not consulted");
-		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
+			TRY(cpu, in,
+			    v86_redirect(cpu, (u8)in->imm, mask_ip(cpu, insn_next_rip(cpu, in), 2), &redirected));
+		if (redirected)
+			LEAVE(cpu, in, OUT_JUMP);
+		if ((cpu->st.rflags & FL_IOPL) != FL_IOPL)
+			LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	}
 	LEAVE(cpu, in, x86_soft_event(cpu, EV_SOFT_INT, (u8)in->imm, in->len));
 }
+HANDLER(int1) { LEAVE(cpu, in, x86_soft_event(cpu, EV_PRIV_SOFT, EXC_DB, in->len)); }
 HANDLER(int3) { LEAVE(cpu, in, x86_soft_event(cpu, EV_SOFT_EXC, EXC_BP, in->len)); }
 
 HANDLER(into)
@@ -314,6 +318,7 @@ bool bind_int(struct bind *b)
 	b->in->fn = int_n;
 	return true;
 }
+BIND_ONE(int1)
 BIND_ONE(int3)
 BIND_ONE(into)
 BIND_ONE(bound)

@@ -12,6 +12,7 @@ HANDLER(op_cpuid)
 		.cr4 = st->cr4,
 		.xcr0 = st->xcr0,
 		.xss = st->msr.xss,
+		.no_monitor = st->vendor == X86_INTEL && !(st->msr.misc_enable & MISC_ENABLE_MONITOR),
 	};
 
 	x86_cpuid(cpu->model, leaf, subleaf, &env, out);

@@ -50,7 +50,7 @@ static enum outcome table_load(struct x86_cpu *cpu, const struct insn *in, struc
 	memcpy(&v.base, buf + 2, size - 2);
 	if (!in_code64(cpu) && in->opsize == 2)
 		v.base &= 0xffffff;
-	if (!la_canonical(cpu, v.base))
+	if (!la_canonical_kept(cpu, v.base))
 		return x86_fault(cpu, EXC_GP, 0);
 	*t = v;
 	return OUT_NEXT;

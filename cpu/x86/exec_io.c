@@ -20,6 +20,7 @@ HANDLER(in_port)
 	cpu->n.pio++;
 	v = vm_port_read(cpu->vm, port, in->opsize);
 	reg_write(cpu, CPU_OFF(st.gpr[RAX]), in->opsize, v);
+	io_watch(cpu, port, in->opsize);
 	LEAVE(cpu, in, OUT_END);
 }
 
@@ -30,6 +31,7 @@ HANDLER(out_port)
 	TRY(cpu, in, io_check(cpu, in, port, in->opsize, false, false));
 	cpu->n.pio++;
 	vm_port_write(cpu->vm, port, in->opsize, reg_read(cpu, CPU_OFF(st.gpr[RAX]), in->opsize));
+	io_watch(cpu, port, in->opsize);
 	LEAVE(cpu, in, OUT_END);
 }
 
@@ -47,12 +49,18 @@ static bool bind_port(struct bind *b, unsigned port_operand, insn_fn *fn)
 bool bind_in(struct bind *b) { return bind_port(b, 1, in_port); }
 bool bind_out(struct bind *b) { return bind_port(b, 0, out_port); }
 
-static enum outcome string_done(struct x86_cpu *cpu, const struct insn *in)
+static enum outcome string_done(struct x86_cpu *cpu, const struct insn *in, u16 port)
 {
+	io_watch(cpu, port, in->opsize);
 	if (in->flags & (IN_REP | IN_REPNE)) {
 		string_count_set(cpu, in, string_count(cpu, in) - 1);
-		if (string_count(cpu, in))
+		if (string_count(cpu, in)) {
+			if (cpu->st.rflags & FL_TF) {
+				cpu->st.pending_db |= DR6_BS;
+				x86_update_attention(cpu);
+			}
 			LEAVE(cpu, in, OUT_RETRY);
+		}
 	}
 	LEAVE(cpu, in, OUT_END);
 }
@@ -73,7 +81,7 @@ HANDLER(ins)
 	v = vm_port_read(cpu->vm, port, size);
 	TRY(cpu, in, mem_write_n(cpu, la, &v, size, 0));
 	string_step(cpu, in, RDI, size);
-	return string_done(cpu, in);
+	return string_done(cpu, in, port);
 }
 
 HANDLER(outs)
@@ -90,7 +98,7 @@ HANDLER(outs)
 	cpu->n.pio++;
 	vm_port_write(cpu->vm, port, size, v);
 	string_step(cpu, in, RSI, size);
-	return string_done(cpu, in);
+	return string_done(cpu, in, port);
 }
 
 bool bind_ins(struct bind *b)

@@ -50,7 +50,7 @@ bool msr_write(struct x86_cpu *cpu, u32 index, u64 v)
 		*field(cpu, r, index) = v;
 		return true;
 	case MSR_KIND_ADDR:
-		if (!la_canonical(cpu, v))
+		if (!la_canonical_kept(cpu, v))
 			return false;
 		*field(cpu, r, index) = v;
 		return true;

@@ -4,10 +4,8 @@
  * An instruction is restartable: rSI, rDI and rCX move with each finished element (SDM vol. 1 7.3.9.2), so that a fault
  * leaves them exact. Forward runs inside one page of each operand are done at once by the host's own REP MOVS and REP
  * STOS, which have the guest's semantics for overlapping operands too. After STRING_BUDGET bytes the instruction leaves
- * with OUT_RETRY, so that interrupts are seen.
- *
- * LIMIT: under RFLAGS.TF the trap comes behind the whole instruction (or its budget), not behind each element (SDM vol.
- * 3 18.3.1.4).
+ * with OUT_RETRY, so that interrupts are seen. Under RFLAGS.TF there is a trap behind each element (SDM vol.
+ * 3 18.3.1.4), and behind one that a data breakpoint has seen (18.3.1.2).
  */
 #include "cpu/x86/string_op.h"
 
@@ -15,6 +13,27 @@
 #define SLOW_COST     64 /* bytes of budget that an element outside a run uses up */
 
 static bool repeats(const struct insn *in) { return in->flags & (IN_REP | IN_REPNE); }
+
+/* Elements that may be done before the next look at traps. */
+static always_inline u64 string_left(const struct x86_cpu *cpu, const struct insn *in)
+{
+	u64 count = string_count(cpu, in);
+
+	return unlikely(cpu->st.rflags & FL_TF) ? MIN(count, 1u) : count;
+}
+
+/* Whether a trap is due before the next element; the last one's is the instruction's. */
+static always_inline bool string_traps(struct x86_cpu *cpu, const struct insn *in)
+{
+	bool step = cpu->st.rflags & FL_TF;
+
+	if (likely(!step && !cpu->st.pending_db) || !string_count(cpu, in))
+		return false;
+	if (step)
+		cpu->st.pending_db |= DR6_BS;
+	x86_update_attention(cpu);
+	return true;
+}
 
 /* Elements from the operand's present place to the end of its page or of the address size, the host address of the
  * first; 0: none at once. */
@@ -164,11 +183,13 @@ static always_inline enum outcome lods_some(struct x86_cpu *cpu, const struct in
 	{                                                                                                              \
 		u64 count, done, cost = 0;                                                                             \
                                                                                                                        \
-		while ((count = string_count(cpu, in))) {                                                              \
+		while ((count = string_left(cpu, in))) {                                                               \
 			if (cost >= STRING_BUDGET)                                                                     \
 				LEAVE(cpu, in, OUT_RETRY);                                                             \
 			TRY(cpu, in, name##_some(cpu, in, bits / 8, count, &done));                                    \
-			string_count_set(cpu, in, count - done);                                                       \
+			string_count_set(cpu, in, string_count(cpu, in) - done);                                       \
+			if (unlikely(string_traps(cpu, in)))                                                           \
+				LEAVE(cpu, in, OUT_RETRY);                                                             \
 			cost += MAX(done * (bits / 8), SLOW_COST);                                                     \
 		}                                                                                                      \
 		NEXT(cpu, in);                                                                                         \
@@ -279,14 +300,16 @@ COMPARE_RUN(u64, 64)
 		u64 count, done, cost = 0;                                                                             \
 		u16 fl = FLAGS(cpu);                                                                                   \
                                                                                                                        \
-		while ((count = string_count(cpu, in))) {                                                              \
+		while ((count = string_left(cpu, in))) {                                                               \
 			if (cost >= STRING_BUDGET)                                                                     \
 				LEAVE(cpu, in, OUT_RETRY);                                                             \
 			TRY(cpu, in, name##_some##bits(cpu, in, count, &done, &fl));                                   \
 			FLAGS(cpu) = fl;                                                                               \
-			string_count_set(cpu, in, count - done);                                                       \
+			string_count_set(cpu, in, string_count(cpu, in) - done);                                       \
 			if (!(fl & ZF_AX) == !!(in->flags & IN_REP))                                                   \
 				break;                                                                                 \
+			if (unlikely(string_traps(cpu, in)))                                                           \
+				LEAVE(cpu, in, OUT_RETRY);                                                             \
 			cost += MAX(done * (bits / 8), SLOW_COST);                                                     \
 		}                                                                                                      \
 		NEXT(cpu, in);                                                                                         \

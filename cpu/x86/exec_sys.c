@@ -31,7 +31,7 @@ HANDLER(op_invlpg)
 		la = (u32)la;
 	if (x86_exit_wanted(cpu, EXIT_INVLPG))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_INVLPG, la, 0));
-	if (la_canonical(cpu, la))
+	if (la_canonical_kept(cpu, la))
 		tlb_flush_page(cpu, la);
 	LEAVE(cpu, in, OUT_END);
 }
@@ -52,7 +52,7 @@ HANDLER(op_invpcid)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (type <= INVPCID_SINGLE && d[0] && !(cpu->st.cr4 & CR4_PCIDE))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
-	if (type == INVPCID_ADDRESS && !la_canonical(cpu, d[1]))
+	if (type == INVPCID_ADDRESS && !la_canonical_kept(cpu, d[1]))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (type <= INVPCID_SINGLE)
 		tlb_flush_pcid(cpu, (u16)d[0], type == INVPCID_ADDRESS, d[1]);
@@ -144,7 +144,7 @@ HANDLER(op_wrbase)
 
 	if (!(cpu->st.cr4 & CR4_FSGSBASE))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
-	if (!la_canonical(cpu, v))
+	if (!la_canonical_kept(cpu, v))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	cpu->st.seg[in->aux].base = v;
 	NEXT(cpu, in);
@@ -153,7 +153,32 @@ HANDLER(op_wrbase)
 /* UD0, UD1; RSM outside system management mode. */
 HANDLER(op_undefined) { LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0)); }
 
+/* SDM vol. 2 "RDPKRU", "WRPKRU". */
+static enum outcome pkru_check(struct x86_cpu *cpu, bool zeros)
+{
+	if (!(cpu->st.cr4 & CR4_PKE))
+		return x86_fault(cpu, EXC_UD, 0);
+	return zeros ? OUT_NEXT : x86_fault(cpu, EXC_GP, 0);
+}
+
+HANDLER(op_rdpkru)
+{
+	TRY(cpu, in, pkru_check(cpu, !(u32)cpu->st.gpr[RCX]));
+	put_edx_eax(cpu, cpu->st.fpu.pkru);
+	NEXT(cpu, in);
+}
+
+HANDLER(op_wrpkru)
+{
+	TRY(cpu, in, pkru_check(cpu, !(u32)cpu->st.gpr[RCX] && !(u32)cpu->st.gpr[RDX]));
+	cpu->st.fpu.pkru = (u32)cpu->st.gpr[RAX];
+	x86_update_spaces(cpu);
+	NEXT(cpu, in);
+}
+
 BIND(hlt)
+BIND(rdpkru)
+BIND(wrpkru)
 BIND(cache_nothing)
 BIND(invlpg)
 BIND(invpcid)

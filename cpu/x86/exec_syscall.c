@@ -76,6 +76,8 @@ static enum outcome op_sysret(struct x86_cpu *cpu, const struct insn *in)
 		x86_set_rflags(st, st->gpr[R11] & 0x3c7fd7);
 	else
 		st->rflags |= FL_IF;
+	if (st->rflags & FL_TF) /* unlike IRET: the trap comes before the first instruction there */
+		st->pending_db |= DR6_BS;
 	st->cpl = 3;
 	return arrive(cpu, in, rip);
 }

@@ -394,6 +394,8 @@ static noinline enum outcome xrstor_body(struct x86_cpu *cpu, const struct insn 
 			memset(area + xsave_components[i].offset, 0, xsave_components[i].size);
 		component_scatter(cpu, i, area + xsave_components[i].offset);
 	}
+	if (rfbm & XCR0_PKRU)
+		x86_update_spaces(cpu);
 	return OUT_NEXT;
 }
 

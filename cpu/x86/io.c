@@ -48,3 +48,24 @@ enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsi
 				       is_string && (in->flags & (IN_REP | IN_REPNE)));
 	return OUT_NEXT;
 }
+
+/* SDM vol. 3 18.2.4 "Debug Control Register (DR7)": type 10 with CR4.DE. The trap is due after the instruction. */
+void io_watch(struct x86_cpu *cpu, u16 port, unsigned size)
+{
+	static const u8 lengths[] = {1, 2, 8, 4};
+	u64 dr7 = cpu->st.dr7, hits = 0;
+
+	if (likely(!(dr7 & 0xff)) || !(cpu->st.cr4 & CR4_DE))
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned len = lengths[dr7 >> (18 + 4 * i) & 3];
+		u64 at = ALIGN_DOWN(cpu->st.dr[i], len);
+
+		if ((dr7 >> (2 * i) & 3) && (dr7 >> (16 + 4 * i) & 3) == 2 && at < (u64)port + size && port < at + len)
+			hits |= BIT(i);
+	}
+	if (hits) {
+		cpu->st.pending_db |= hits;
+		x86_update_attention(cpu);
+	}
+}

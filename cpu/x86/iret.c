@@ -34,6 +34,9 @@ static void load_flags(struct x86_cpu *cpu, u64 v, unsigned opsize, unsigned cpl
 	x86_set_rflags(&cpu->st, (old & ~mask) | (v & mask));
 }
 
+/* Where IF belongs to the monitor: CR4.VME lends the 16-bit form VIF instead (SDM vol. 3 20.3.3.4). */
+static bool v86_below_iopl(const struct x86_cpu *cpu) { return in_v86(cpu) && (cpu->st.rflags & FL_IOPL) != FL_IOPL; }
+
 static enum outcome iret_done(struct x86_cpu *cpu)
 {
 	cpu->st.nmi_blocked = 0;
@@ -46,12 +49,18 @@ static enum outcome iret_real(struct x86_cpu *cpu, u64 rip, u16 sel, u64 flags, 
 {
 	unsigned cpl = cpu->st.cpl;
 
+	bool lent = v86_below_iopl(cpu);
+
 	if (rip > cpu->st.seg[CS].limit)
+		return x86_fault(cpu, EXC_GP, 0);
+	if (lent && ((flags & FL_TF) || ((flags & FL_IF) && (cpu->st.rflags & FL_VIP))))
 		return x86_fault(cpu, EXC_GP, 0);
 	stack_adjust(cpu, 3 * opsize);
 	seg_set_real(cpu, CS, sel);
 	cpu->st.rip = rip;
 	load_flags(cpu, flags, opsize, in_v86(cpu) ? 3 : cpl);
+	if (lent)
+		cpu->st.rflags = (cpu->st.rflags & ~FL_VIF) | (flags & FL_IF ? FL_VIF : 0);
 	return iret_done(cpu);
 }
 
@@ -188,11 +197,8 @@ static enum outcome iret_legacy(struct x86_cpu *cpu, unsigned opsize)
 
 enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize)
 {
-	if (in_v86(cpu) && (cpu->st.rflags & FL_IOPL) != FL_IOPL) {
-		if (cpu->st.cr4 & CR4_VME)
-			log_limit(cpu->vm->log, "IRET in virtual-8086 mode with CR4.VME and IOPL below 3");
+	if (v86_below_iopl(cpu) && (opsize != 2 || !(cpu->st.cr4 & CR4_VME)))
 		return x86_fault(cpu, EXC_GP, 0);
-	}
 	if (!in_real_style(cpu) && (cpu->st.rflags & FL_NT))
 		return iret_task(cpu);
 	if (in_code64(cpu))

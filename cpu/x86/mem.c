@@ -62,6 +62,8 @@ static void slot_tag(struct x86_cpu *cpu, struct tlb_entry *e, const struct tlb_
 	u64 page = ALIGN_DOWN(p->tag, RAM_PAGE);
 	bool direct = p->host && likely(!trace_on(cpu->topics, TRACE_MEM));
 
+	if (p->tag % TLB_CLASSES == TLB_ALIGN)
+		direct = false;
 	e->addend = (u64)p->host - page;
 	e->exec = p->host && (p->perm & WALK_X) ? p->tag : TLB_NO_TAG;
 	e->read = direct && (p->perm & WALK_R) ? p->tag : TLB_NO_TAG;
@@ -104,7 +106,8 @@ static noinline enum outcome slot_fill(struct x86_cpu *cpu, u64 la, unsigned wan
 	struct tlb_spaces *s = cpu->spaces;
 	struct space_group *g = &s->group[space / TLB_CLASSES];
 	enum tlb_class class = space % TLB_CLASSES;
-	struct walk_access a = {.want = want, .user = class == TLB_USER, .smap = class == TLB_SMAP};
+	struct walk_access a = {
+		.want = want, .user = class == TLB_USER || class == TLB_ALIGN, .smap = class == TLB_SMAP};
 	const struct ram_slot *slot;
 	struct walk w;
 
@@ -176,6 +179,20 @@ static noinline enum outcome piece_apic(struct x86_cpu *cpu, u64 la, unsigned si
 /* Outside long mode linear addresses have 32 bits. */
 static u64 wrap_la(const struct x86_cpu *cpu, u64 la) { return likely(cpu->st.msr.efer & EFER_LMA) ? la : (u32)la; }
 
+/*
+ * SDM vol. 3 table 6-7 "Alignment Requirements by Data Type": numbers by their size, but 80-bit ones by 8 and pointers
+ * of 48 bits by 4; tables of several are aligned as their elements. Vectors want 16, as silicon has it for longer ones
+ * too. #AC comes before any page fault there; an address that is not canonical is #GP or #SS all the same.
+ */
+static bool misaligned(const struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
+{
+	unsigned align = size == 10 ? 8 : size == 6 ? 4 : MIN(size & -size, 16u);
+
+	if ((acc & ACC_SYSTEM) || !(la & (align - 1)))
+		return false;
+	return !(cpu->c.mode & 2) || canonical(cpu, la);
+}
+
 /* Splits [la, la + size), size <= 4096, into its one or two pages, all of them checked. */
 static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, unsigned acc,
 					    struct piece piece[2], unsigned *n)
@@ -188,6 +205,8 @@ static always_inline enum outcome pieces_of(struct x86_cpu *cpu, u64 la, unsigne
 	/* For the whole access, before either page: canonical form, and in flat 32-bit code the segments' limit. */
 	if (unlikely(size > first) && unlikely(crosses_edge(cpu, wrap_la(cpu, la + first), acc)))
 		o = x86_fault(cpu, acc & ACC_STACK ? EXC_SS : EXC_GP, 0);
+	else if (unlikely(cpu->c.space % TLB_CLASSES == TLB_ALIGN) && misaligned(cpu, la, size, acc))
+		o = x86_fault(cpu, EXC_AC, 0);
 	else
 		o = translate(cpu, la, want, acc, &p);
 	if (unlikely(o != OUT_NEXT))
@@ -405,6 +424,16 @@ enum outcome mem_probe(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
 		la += n;
 		size -= n;
 	}
+}
+
+enum outcome mem_read_pa(struct x86_cpu *cpu, u64 la, u64 *pa)
+{
+	struct tlb_phys *p;
+	enum outcome o = translate(cpu, wrap_la(cpu, la), WALK_R, 0, &p);
+
+	if (o == OUT_NEXT)
+		*pa = p->pa + la % RAM_PAGE;
+	return o;
 }
 
 enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa)

@@ -127,6 +127,9 @@ static always_inline enum outcome must_check mem_rmw_end(struct x86_cpu *cpu, st
 /* Checks that [la, la + size) could be written (or read) now, without touching it: what PUSHA, ENTER, far calls and event delivery need. */
 enum outcome mem_probe(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc) must_check;
 
+/* The physical address of a byte that may be read at la, after a check like a load's. */
+enum outcome mem_read_pa(struct x86_cpu *cpu, u64 la, u64 *pa) must_check;
+
 /* Reads instruction bytes: the physical address of la for execution at the present CPL. */
 enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa) must_check;
 
@@ -138,6 +141,7 @@ void phys_write(struct x86_cpu *cpu, u64 pa, const void *buf, unsigned size);
 enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size) must_check;
 
 /* tlb.c */
+u16 space_of_data(const struct x86_cpu *cpu); /* c.space as CPL, AC and CR0.AM want it, in the current group */
 int tlb_new(struct x86_cpu *cpu);
 void tlb_free(struct x86_cpu *cpu);
 void tlb_flush_all(struct x86_cpu *cpu);                     /* every space of every guest */

@@ -262,7 +262,7 @@ static bool perf_core_write(struct x86_cpu *cpu, unsigned n, u64 v)
 }
 
 #define HWCR_TSC_FREQ_SEL BIT(24) /* read-only: the counter runs at P0's frequency */
-#define HWCR_WRITABLE	  (BIT(3) | BIT(4) | BIT(6) | BIT(8) | HWCR_MC_STATUS_WR_EN)
+#define HWCR_WRITABLE	  (BIT(3) | BIT(4) | BIT(6) | BIT(8) | BIT(10) | HWCR_MC_STATUS_WR_EN)
 
 static bool hwcr_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {

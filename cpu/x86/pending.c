@@ -8,6 +8,7 @@
  * assertion in between is never lost.
  */
 #include "arch/x86/model.h"
+#include "cpu/x86/monitor.h"
 #include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
@@ -40,6 +41,7 @@ static void take_init(struct x86_cpu *cpu)
 	if (exit_instead(cpu, EXIT_INIT))
 		return;
 	attention_clear(cpu, ATT_INIT);
+	monitor_release(cpu);
 	x86_reset(&cpu->st, cpu->model->vendor, cpu->model->signature, true);
 	if (cpu->vcpu.index != 0)
 		cpu->st.activity = ACT_WAIT_SIPI;

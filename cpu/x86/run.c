@@ -25,6 +25,7 @@
 #include "cpu/x86/debug.h"
 #include "cpu/x86/decode.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/monitor.h"
 #include "cpu/x86/share.h"
 #include "cpu/x86/stub.h"
 #include "cpu/x86/trace.h"
@@ -170,7 +171,12 @@ static void run_single(struct x86_cpu *cpu)
 		cpu->st.shadow = 0;
 		x86_update_attention(cpu);
 	}
-	if (step && (o == OUT_NEXT || o == OUT_JUMP || o == OUT_END)) {
+	/*
+	 * TF as it was before counts, but SYSCALL and SYSRET heed what they have loaded. A load of SS has no trap of its own.
+	 */
+	if (cpu->c.in && (cpu->c.in->row == ROW_SYSCALL || cpu->c.in->row == ROW_SYSRET))
+		step = cpu->st.rflags & FL_TF;
+	if (step && !(cpu->st.shadow & SHADOW_MOVSS) && (o == OUT_NEXT || o == OUT_JUMP || o == OUT_END)) {
 		cpu->st.pending_db |= DR6_BS;
 		x86_update_attention(cpu);
 	}
@@ -189,9 +195,9 @@ static void halt_wait(struct x86_cpu *cpu)
 	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE))
 		return;
 	share_park(cpu);
-	__atomic_store_n(&cpu->wake, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cpu->wake, WAKE_HLT, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, NULL, NULL, 0);
-	__atomic_store_n(&cpu->wake, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cpu->wake, WAKE_RUNS, __ATOMIC_SEQ_CST);
 	share_unpark(cpu);
 }
 
@@ -331,6 +337,7 @@ static int soft_set_state(struct vcpu *v, const struct x86_state *st, struct err
 	struct x86_cpu *cpu = x86_cpu_of(v);
 
 	cpu->st = *st;
+	monitor_release(cpu);
 	x86_drop_cache(cpu);
 	x86_update_all(cpu);
 	return 0;
@@ -386,6 +393,8 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	pthread_mutex_init(&cpu->drops.lock, NULL);
 	share_park(cpu);
 	x86_reset(&cpu->st, model->vendor, model->signature, false);
+	if (model->vendor == X86_INTEL && x86_has(model, X86F_MONITOR))
+		cpu->st.msr.misc_enable |= MISC_ENABLE_MONITOR;
 	if (index) /* SDM vol. 3 8.4.1 "BSP and AP Processors" */
 		cpu->st.activity = ACT_WAIT_SIPI;
 	if (tlb_new(cpu) || blocks_new(cpu) || stubs_new(cpu)) {

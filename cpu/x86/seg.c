@@ -41,15 +41,12 @@ enum outcome seg_linear(struct x86_cpu *cpu, unsigned sreg, u64 offset, unsigned
 /* Only the class within the space changes: everything else that a space stands for stays as it is (space.h). */
 unsigned cpl_assume(struct x86_cpu *cpu, unsigned cpl)
 {
-	unsigned old = cpu->st.cpl, base = cpu->c.space & ~(TLB_CLASSES - 1u);
+	unsigned old = cpu->st.cpl;
 
 	if (old == cpl)
 		return old;
 	cpu->st.cpl = cpl;
-	if (cpl == 3)
-		cpu->c.space = base + TLB_USER;
-	else
-		cpu->c.space = cpu->st.rflags & FL_AC ? base + TLB_SUPER : cpu->c.system_space;
+	cpu->c.space = space_of_data(cpu);
 	return old;
 }
 
@@ -272,7 +269,7 @@ static enum outcome system_read(struct x86_cpu *cpu, u16 sel, u32 types, struct 
 		return x86_fault(cpu, EXC_NP, error);
 	*seg = desc_seg(sel, d);
 	seg->base |= hi << 32;
-	if (!la_canonical(cpu, seg->base))
+	if (!la_canonical_kept(cpu, seg->base))
 		return x86_fault(cpu, EXC_GP, error);
 	return OUT_NEXT;
 }

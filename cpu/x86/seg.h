@@ -7,6 +7,7 @@
 #define CPU_X86_SEG_H
 
 #include "arch/x86/descriptor.h"
+#include "arch/x86/model.h"
 #include "cpu/x86/cpu.h"
 #include "cpu/x86/mem.h"
 
@@ -19,6 +20,15 @@ static inline bool in_real_style(const struct x86_cpu *cpu) { return !(cpu->st.c
 static inline bool la_canonical(const struct x86_cpu *cpu, u64 la)
 {
 	return sign_extend(la, cpu->st.cr4 & CR4_LA57 ? 57 : 48) == la;
+}
+
+/*
+ * The same for addresses that are kept for later: MSRs, bases of tables and segments, operands of TLB invalidations.
+ * They may use all bits that the model has, whatever CR4.LA57 says now (5-Level Paging and 5-Level EPT, 2.2.2 and 2.3).
+ */
+static inline bool la_canonical_kept(const struct x86_cpu *cpu, u64 la)
+{
+	return sign_extend(la, cpu->model->virt_bits) == la;
 }
 
 /* The descriptor that `sel` names. Outside the table: fault `vector` with the selector and `ext` as error code. `la`:

@@ -1,10 +1,14 @@
 /* Requests between processors about pages of code (share.h). */
 #include "cpu/x86/share.h"
 
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "cpu/x86/block.h"
 #include "cpu/x86/mem.h"
+#include "cpu/x86/monitor.h"
 
 #define ALL_WRITERS (RAM_WRITER >> RAM_WRITER_SHIFT)
 #define SPINS	    200 /* before the host's scheduler is asked */
@@ -149,6 +153,8 @@ void share_drop(struct x86_cpu *to, u64 pa, u64 len, bool all)
 	}
 	pthread_mutex_unlock(&d->lock);
 	atomic_fetch_or(&to->c.attention, ATT_DROP);
+	if (__atomic_load_n(&to->wake, __ATOMIC_SEQ_CST) == WAKE_MWAIT)
+		syscall(SYS_futex, &to->c.attention, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 void share_freeze(struct x86_cpu *cpu)
@@ -196,11 +202,14 @@ void share_attend(struct x86_cpu *cpu)
 		stand_still(cpu);
 	hold_queued(cpu);
 	pthread_mutex_lock(&d->lock);
-	if (d->n > ARRAY_SIZE(d->range))
+	if (d->n > ARRAY_SIZE(d->range)) {
 		blocks_drop_all(cpu);
-	else
-		for (unsigned i = 0; i < d->n; i++)
-			block_drop(cpu, d->range[i].pa, d->range[i].len, d->range[i].all);
+		cpu->monitor.armed = 0;
+	}
+	for (unsigned i = 0; d->n <= ARRAY_SIZE(d->range) && i < d->n; i++) {
+		block_drop(cpu, d->range[i].pa, d->range[i].len, d->range[i].all);
+		monitor_stored(cpu, d->range[i].pa, d->range[i].len);
+	}
 	d->n = 0;
 	pthread_mutex_unlock(&d->lock);
 }

@@ -70,10 +70,8 @@ enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev
 	}
 	if (!x86_exit_wanted(cpu, (enum x86_exit)(EXIT_EXC0 + ev->vector)))
 		return OUT_NEXT;
-	if (ev->vector == EXC_DB) {
-		cpu->st.dr6 |= ev->db;
-		cpu->st.dr7 &= ~DR7_GD;
-	}
+	if (ev->vector == EXC_DB)
+		x86_db_commit(&cpu->st, ev->db);
 	return x86_exit(cpu, (enum x86_exit)(EXIT_EXC0 + ev->vector), ev->has_error ? ev->error : 0,
 			ev->vector == EXC_PF ? ev->cr2 : 0);
 }

@@ -172,6 +172,20 @@ static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 	}
 }
 
+/*
+ * SDM vol. 3 6.15 "Interrupt 17": at CPL 3 AC asks for alignment checks; 4.6 "Access Rights": below it lifts SMAP, for
+ * explicit accesses only.
+ */
+u16 space_of_data(const struct x86_cpu *cpu)
+{
+	u16 base = ALIGN_DOWN(cpu->c.system_space, TLB_CLASSES);
+	bool ac = cpu->st.rflags & FL_AC;
+
+	if (cpu->st.cpl == 3)
+		return base + (ac && (cpu->st.cr0 & CR0_AM) ? TLB_ALIGN : TLB_USER);
+	return ac ? base + TLB_SUPER : cpu->c.system_space;
+}
+
 void space_select(struct x86_cpu *cpu)
 {
 	struct tlb_spaces *s = cpu->spaces;
@@ -188,14 +202,9 @@ void space_select(struct x86_cpu *cpu)
 		xlate_make(cpu, &k);
 	}
 	base = s->current * TLB_CLASSES;
-	/* SDM vol. 3 4.6 "Access Rights": AC lifts SMAP for explicit accesses only. */
 	cpu->c.system_space = base + (smap ? TLB_SMAP : TLB_SUPER);
-	if (cpu->st.cpl == 3) {
-		cpu->c.space = cpu->c.fetch_space = base + TLB_USER;
-	} else {
-		cpu->c.space = cpu->st.rflags & FL_AC ? base + TLB_SUPER : cpu->c.system_space;
-		cpu->c.fetch_space = base + TLB_SUPER;
-	}
+	cpu->c.fetch_space = base + (cpu->st.cpl == 3 ? TLB_USER : TLB_SUPER);
+	cpu->c.space = space_of_data(cpu);
 	jump_key_update(cpu);
 }
 
@@ -231,7 +240,7 @@ static void slot_drop(struct x86_cpu *cpu, u64 page, u32 space, bool globals)
 static void group_drop_pages(struct x86_cpu *cpu, unsigned group, u64 page, u64 end, bool globals)
 {
 	for (; page != end; page += 0x1000)
-		for (unsigned class = 0; class <= TLB_SMAP; class ++)
+		for (unsigned class = 0; class < TLB_CLASSES; class ++)
 			slot_drop(cpu, page, group * TLB_CLASSES + class, globals);
 }
 

@@ -3,6 +3,7 @@
 
 void vmexit_complete(struct x86_cpu *cpu, u64 next_rip)
 {
+	cpu->monitor.armed = 0;
 	if (cpu->st.vmx.in_guest)
 		vmx_vmexit(cpu, next_rip);
 	else

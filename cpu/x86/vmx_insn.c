@@ -290,7 +290,7 @@ static bool invvpid(struct x86_cpu *cpu, u64 type, const u64 d[2])
 	if (d[0] >> 16 || !vpid)
 		return false;
 	if (type == INVVPID_ADDRESS) {
-		if (!la_canonical(cpu, d[1]))
+		if (!la_canonical_kept(cpu, d[1]))
 			return false;
 		tlb_flush_asid_page(cpu, vpid, d[1]);
 		return true;
