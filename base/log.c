@@ -18,6 +18,7 @@ struct log {
 	u64 topics;
 	pthread_mutex_t mutex;
 	FILE *out;
+	FILE *trace; /* NULL: out */
 	unsigned nlimits;
 	u64 limit[LOG_LIMITS]; /* FNV-1a of each LIMIT text */
 	char prefix[];
@@ -47,9 +48,13 @@ void log_free(struct log *log)
 {
 	if (!log)
 		return;
+	if (log->trace)
+		fflush(log->trace);
 	pthread_mutex_destroy(&log->mutex);
 	free(log);
 }
+
+void log_trace_to(struct log *log, FILE *out) { log->trace = out; }
 
 static int topic_find(const char *name, size_t len)
 {
@@ -91,14 +96,15 @@ int log_enable(struct log *log, const char *list, struct err *e)
 
 const u64 *log_topics(const struct log *log) { return log ? &log->topics : &no_topics; }
 
-static void log_line(struct log *log, const char *head, const char *fmt, va_list ap)
+static void log_line(struct log *log, FILE *out, const char *head, const char *fmt, va_list ap)
 {
 	pthread_mutex_lock(&log->mutex);
-	fputs(log->prefix, log->out);
-	fputs(head, log->out);
-	vfprintf(log->out, fmt, ap);
-	fputc('\n', log->out);
-	fflush(log->out);
+	fputs(log->prefix, out);
+	fputs(head, out);
+	vfprintf(out, fmt, ap);
+	fputc('\n', out);
+	if (out == log->out)
+		fflush(out);
 	pthread_mutex_unlock(&log->mutex);
 }
 
@@ -111,7 +117,7 @@ void log_trace(struct log *log, enum trace_topic t, const char *fmt, ...)
 		return;
 	snprintf(head, sizeof(head), "%s: ", topic_names[t]);
 	va_start(ap, fmt);
-	log_line(log, head, fmt, ap);
+	log_line(log, log->trace ? log->trace : log->out, head, fmt, ap);
 	va_end(ap);
 }
 
@@ -122,7 +128,7 @@ void log_info(struct log *log, const char *fmt, ...)
 	if (!log)
 		return;
 	va_start(ap, fmt);
-	log_line(log, "", fmt, ap);
+	log_line(log, log->out, "", fmt, ap);
 	va_end(ap);
 }
 
@@ -133,7 +139,7 @@ void log_warn(struct log *log, const char *fmt, ...)
 	if (!log)
 		return;
 	va_start(ap, fmt);
-	log_line(log, "warning: ", fmt, ap);
+	log_line(log, log->out, "warning: ", fmt, ap);
 	va_end(ap);
 }
 

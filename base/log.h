@@ -36,6 +36,8 @@ void log_free(struct log *log);
 /* `list`: "insn,msr" or "all". Returns 0, or -EINVAL with e naming the unknown topic and listing the known ones. */
 struct err;
 int log_enable(struct log *log, const char *list, struct err *e);
+/* Where trace lines go from now on (not warnings and LIMIT lines), without a flush for each; borrowed, flushed by log_free. */
+void log_trace_to(struct log *log, FILE *out);
 /* The enabled topics, bit n = topic n. A NULL log has none. The pointer stays valid as long as the log. */
 const u64 *log_topics(const struct log *log);
 

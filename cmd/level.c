@@ -82,7 +82,8 @@ static u64 level_memory(const struct level_start *s, size_t initrd)
 
 static int level_command_line(const struct level_start *s, char *out, size_t room, struct err *e)
 {
-	int n = snprintf(out, room, "console=ttyS0 quiet panic=-1");
+	/* Where a reset starts the guest again, a panic is left on the screen. */
+	int n = snprintf(out, room, "console=ttyS0 quiet%s", s->kept ? "" : " panic=-1");
 
 	if (s->depth)
 		n += snprintf(out + n, room - (size_t)n, " nestbox.level=%u nestbox.depth=%u nestbox.timeout=%llu",
@@ -113,23 +114,22 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 		.busybox = s->busybox,
 		.exec = s->exec,
 	};
-	struct initramfs fs;
-	char cmdline[2048];
+	struct level_kept own = {0}, *k = s->kept ? s->kept : &own;
 	int rc;
 
-	rc = level_command_line(s, cmdline, sizeof(cmdline), e);
+	rc = level_command_line(s, k->cmdline, sizeof(k->cmdline), e);
 	if (!rc)
-		rc = initramfs_build(&root, &fs, e);
+		rc = initramfs_build(&root, &k->root, e);
 	if (rc)
 		return rc;
 	struct machine_config cfg = {
 		.accel = s->accel,
 		.cpu = s->cpu,
 		.vcpus = MAX(s->vcpus, 1u),
-		.memory = s->memory ? s->memory : level_memory(s, fs.size),
+		.memory = s->memory ? s->memory : level_memory(s, k->root.size),
 		.kernel = {s->kernel->data, s->kernel->size},
-		.initrd = {fs.data, fs.size},
-		.cmdline = cmdline,
+		.initrd = {k->root.data, k->root.size},
+		.cmdline = k->cmdline,
 		.serial = s->serial,
 		.channel_name = s->depth ? CHANNEL_NAME : NULL,
 		.channel = s->channel,
@@ -139,11 +139,13 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 		.net = s->net,
 		.testdev = s->testdev,
 		.drop_every = s->drop_every,
+		.reboot = s->kept != NULL,
+		.symbols = s->symbols,
 		.log = s->log,
 	};
 	if (memory)
 		*memory = cfg.memory;
 	rc = machine_new(&cfg, out, e);
-	initramfs_free(&fs);
+	initramfs_free(&own.root);
 	return rc;
 }

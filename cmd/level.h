@@ -7,9 +7,16 @@
 #define CMD_LEVEL_H
 
 #include "arch/x86/bits.h"
+#include "cmd/initramfs.h"
 #include "machine/machine.h"
 
 struct kernel_image;
+
+/* What a machine that may start again keeps of its first start; the owner frees it after the machine. */
+struct level_kept {
+	struct initramfs root;
+	char cmdline[2048];
+};
 
 struct level_start {
 	unsigned level; /* of the guest that is started: 1 on the host */
@@ -30,6 +37,8 @@ struct level_start {
 	const char *exec;    /* commands to run in levels: "LEVEL COMMAND\n"..., or NULL (init_exec.c) */
 	const char *append;  /* more kernel command line, or NULL */
 	struct char_sink serial, channel;
+	struct level_kept *kept; /* not NULL: a reset starts the guest again; NULL: it ends the run */
+	const struct inspect_symbols *symbols; /* may be NULL */
 	struct log *log;
 };
 

@@ -111,6 +111,28 @@ bool debug_enter(struct vcpu *v)
 	return runs;
 }
 
+bool debug_enter_reset(struct vm *vm)
+{
+	struct vm_debug *d = &vm->debug;
+	bool resets;
+
+	pthread_mutex_lock(&d->lock);
+	while (atomic_load(&vm->stop) == VM_RESET && atomic_load(&d->wanted))
+		pthread_cond_wait(&d->changed, &d->lock);
+	resets = atomic_load(&vm->stop) == VM_RESET;
+	d->inside += resets;
+	pthread_mutex_unlock(&d->lock);
+	return resets;
+}
+
+void debug_leave_reset(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->debug.lock);
+	vm->debug.inside--;
+	pthread_cond_broadcast(&vm->debug.changed);
+	pthread_mutex_unlock(&vm->debug.lock);
+}
+
 void debug_leave(struct vcpu *v, bool hit)
 {
 	struct vm_debug *d = &v->vm->debug;

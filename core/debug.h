@@ -41,7 +41,7 @@ struct vcpu_debug {
 	u64 la;	  /* of the watched access */
 };
 
-enum debug_holder { DEBUG_GDB = 1, DEBUG_MONITOR = 2 };
+enum debug_holder { DEBUG_GDB = 1, DEBUG_MONITOR = 2, DEBUG_SAMPLER = 4 };
 
 struct vm_debug {
 	pthread_mutex_t lock;
@@ -71,6 +71,10 @@ void debug_clear(struct vm *vm);
 /* vCPU threads. Waits while somebody wants the vCPU out; false: the VM stops. */
 bool debug_enter(struct vcpu *v) must_check;
 void debug_leave(struct vcpu *v, bool hit);
+/* Around a reset of the machine (vm->stop is VM_RESET, no vCPU runs): waits while somebody wants the guest to stand
+ * still, then keeps debuggers out. false: the VM ends for another reason. */
+bool debug_enter_reset(struct vm *vm) must_check;
+void debug_leave_reset(struct vm *vm);
 /* vm_stop: whoever waits looks again. */
 void debug_wake(struct vm *vm);
 

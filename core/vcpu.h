@@ -23,6 +23,21 @@ enum run_exit {
 	RUN_ERROR,        /* the engine cannot go on; err says why (KVM internal error, failed entry, …) */
 };
 
+/* What a processor met on its way to a shutdown ("triple fault"). Exceptions as it saw them, before the rules made a double
+ * fault of the first two. */
+struct vcpu_fault {
+	u8 known; /* 0: it was not seen (an injected double fault has no first two) */
+	u8 vector;
+	u8 interrupt; /* on its way: an interrupt, no exception */
+	u8 has_error;
+	u32 error;
+	u64 cr2; /* #PF: the address */
+};
+
+struct vcpu_shutdown {
+	struct vcpu_fault first, second, third; /* third: why the double fault's handler was not entered */
+};
+
 struct vcpu_counters {
 	u64 insns;    /* guest instructions retired (soft only) */
 	u64 blocks;   /* blocks entered (soft only) */
@@ -40,6 +55,7 @@ struct vcpu_ops {
 	void (*kick)(struct vcpu *v); /* look at vm->stop and pending events soon */
 	void (*get_state)(struct vcpu *v, struct x86_state *st);
 	int (*set_state)(struct vcpu *v, const struct x86_state *st, struct err *e);
+	void (*reset)(struct vcpu *v); /* to the power-on state; not inside run. NULL: it cannot */
 	/* From the local APIC (soft engine). assert_intr: `highest` may have changed. */
 	void (*assert_intr)(struct vcpu *v);
 	void (*assert_nmi)(struct vcpu *v);
@@ -48,6 +64,8 @@ struct vcpu_ops {
 	/* Physical memory was written by a device: drop decoded code of [pa, pa + len). May be NULL. */
 	void (*drop_code)(struct vcpu *v, u64 pa, u64 len);
 	const struct vcpu_counters *(*counters)(struct vcpu *v);
+	/* Of the last RUN_TRIPLE_FAULT. May be NULL. */
+	const struct vcpu_shutdown *(*shutdown)(struct vcpu *v);
 	void (*destroy)(struct vcpu *v);
 };
 

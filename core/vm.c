@@ -40,9 +40,10 @@ void vm_destroy(struct vm *vm)
 
 void vm_stop(struct vm *vm, enum vm_stop why, int code)
 {
-	int running = VM_RUNNING;
+	int running = VM_RUNNING, reset = VM_RESET;
 
-	if (!atomic_compare_exchange_strong(&vm->stop, &running, why))
+	if (!atomic_compare_exchange_strong(&vm->stop, &running, why) &&
+	    (why == VM_RESET || !atomic_compare_exchange_strong(&vm->stop, &reset, why)))
 		return;
 	vm->stop_code = code;
 	for (unsigned i = 0; i < vm->nvcpus; i++)

@@ -55,7 +55,7 @@ struct vm {
 	struct vcpu *vcpu[VM_VCPUS];
 	_Atomic u32 split_lock; /* spin lock of LOCK operations that cannot be done in place (cpu/: crossing pages) */
 	_Atomic u32 frozen;	/* its holder has the other processors stand still (cpu/: LOCK across pages) */
-	_Atomic int stop; /* enum vm_stop; the first reason wins */
+	_Atomic int stop; /* enum vm_stop; the first reason wins, but any wins over a reset */
 	int stop_code;
 	struct vm_debug debug;
 	void (*on_stop)(void *ctx); /* called once, any thread, lock held or not: wakes whoever waits for the VM */
@@ -67,7 +67,7 @@ void vm_destroy(struct vm *vm);
 static inline void vm_lock(struct vm *vm) { pthread_mutex_lock(&vm->lock); }
 static inline void vm_unlock(struct vm *vm) { pthread_mutex_unlock(&vm->lock); }
 
-/* Asks every vCPU to leave run; any thread, lock held or not. The first reason is kept. */
+/* Asks every vCPU to leave run; any thread, lock held or not. The first reason is kept, a reset gives way to others. */
 void vm_stop(struct vm *vm, enum vm_stop why, int code);
 
 /* A device's access to RAM. Writes drop decoded code and mark pages dirty. -EFAULT: not RAM. */

@@ -154,6 +154,27 @@ void ioapic_init(struct ioapic *io, struct lapic_bus *bus)
 	reset(io);
 }
 
+static void words(const void *dev, FILE *out)
+{
+	const struct ioapic *io = dev;
+
+	fprintf(out, "ioapic: id %u, %u inputs\n", io->s.id >> 24, IOAPIC_PINS);
+	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+		u64 e = io->s.entry[i];
+		unsigned mode = e >> 8 & 7;
+
+		fprintf(out, "  input %-2u %s", i, io->s.level >> i & 1 ? "high" : "low ");
+		if (e == ENTRY_MASKED) {
+			fprintf(out, "  masked\n");
+			continue;
+		}
+		fprintf(out, "  vector %02x %s to %s %02x, %s%s%s%s\n", (unsigned)(e & 0xff), apic_delivery_name(mode),
+			e & ENTRY_LOGICAL ? "logical" : "APIC", (unsigned)(e >> 56), e & ENTRY_LEVEL ? "level" : "edge",
+			e & BIT(13) ? ", active low" : "", e & ENTRY_REMOTE_IRR ? ", waits for its EOI" : "",
+			e & ENTRY_MASKED ? ", masked" : "");
+	}
+}
+
 const struct bus_ops ioapic_ops = {io_read, io_write};
 
 static const struct desc_field fields[] = {
@@ -163,4 +184,4 @@ static const struct desc_field fields[] = {
 };
 DESC(ioapic_state_desc, struct ioapic_state, fields);
 
-const struct device_class ioapic_class = {"ioapic", MIGRATE_STATE, &ioapic_state_desc, reset};
+const struct device_class ioapic_class = {"ioapic", MIGRATE_STATE, &ioapic_state_desc, reset, words};

@@ -352,4 +352,4 @@ static const struct desc_field fields[] = {
 };
 DESC(lapic_state_desc, struct lapic_state, fields);
 
-const struct device_class lapic_class = {"lapic", MIGRATE_STATE, &lapic_state_desc, lapic_reset};
+const struct device_class lapic_class = {"lapic", MIGRATE_STATE, &lapic_state_desc, lapic_reset, lapic_words};

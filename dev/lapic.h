@@ -78,6 +78,8 @@ enum apic_delivery {
 	APIC_STARTUP,
 	APIC_EXTINT
 };
+/* "fixed", "lowest", … */
+const char *apic_delivery_name(unsigned mode);
 
 /* One message on the bus. */
 struct apic_msg {

@@ -38,6 +38,9 @@ void lapic_lvt_fire(struct lapic *l, enum lapic_lvt n);
 void lapic_init_reset(struct lapic *l);
 void lapic_reset(void *dev);
 
+/* lapic_words.c */
+void lapic_words(const void *lapic, FILE *out);
+
 /* lapic_bus.c */
 void lapic_send_icr(struct lapic *l, u64 icr);
 

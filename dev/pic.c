@@ -304,4 +304,29 @@ static DESC(chip_desc, struct pic_chip_state, chip_fields);
 static const struct desc_field fields[] = {DESC_SUBS(struct pic_state, chip, &chip_desc)};
 DESC(pic_state_desc, struct pic_state, fields);
 
-const struct device_class pic_class = {"pic", MIGRATE_STATE, &pic_state_desc, reset};
+static void words(const void *dev, FILE *out)
+{
+	const struct pic *pic = dev;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct pic_chip_state *c = &pic->s.chip[i];
+		int n = pending(pic, i);
+
+		fprintf(out, "pic %s: ", i ? "slave " : "master");
+		if (!c->ready) {
+			fprintf(out, "not initialised, wires %02x\n", c->level);
+			continue;
+		}
+		fprintf(out, "vectors from %02x, irr %02x isr %02x imr %02x wires %02x level-triggered %02x", c->base, c->irr, c->isr,
+			c->imr, c->level, c->elcr);
+		fprintf(out, "%s%s%s", c->icw4 & ICW4_AEOI ? ", automatic EOI" : "", c->icw4 & ICW4_SFNM ? ", special fully nested" : "",
+			c->special_mask ? ", special mask" : "");
+		if (c->lowest != 7)
+			fprintf(out, ", lowest priority %u", c->lowest);
+		if (n >= 0)
+			fprintf(out, "; asks for input %d, vector %02x", n, c->base + (unsigned)n);
+		fputc('\n', out);
+	}
+}
+
+const struct device_class pic_class = {"pic", MIGRATE_STATE, &pic_state_desc, reset, words};

@@ -328,6 +328,7 @@ static void reset(void *dev)
 	struct pit *pit = dev;
 
 	timer_cancel(&pit->timer);
+	irq_set(&pit->irq0, false);
 	memset(&pit->s, 0, sizeof(pit->s));
 	for (unsigned i = 0; i < 3; i++) {
 		pit->s.ch[i].mode = 3;

@@ -63,7 +63,9 @@ static void run(struct gdb_server *g)
 static void stop(struct gdb_server *g, bool by_user)
 {
 	debug_pause(g->vm, DEBUG_GDB);
-	if (!g->running || atomic_load(&g->vm->stop) != VM_RUNNING)
+	int vm_stop_now = atomic_load(&g->vm->stop);
+
+	if (!g->running || (vm_stop_now != VM_RUNNING && vm_stop_now != VM_RESET))
 		return;
 	g->running = false;
 	stub_stopped(&g->stub, by_user, &g->out);

@@ -1,7 +1,7 @@
 /*
- * A vCPU's linear memory seen from outside: through its page tables, and through the nested tables of the VMCB while it
- * runs a guest of its own. The walk is dry: no accessed or dirty flag is set, nothing of the guest changes but what is
- * written.
+ * A vCPU's linear memory seen from outside: through its page tables, and while it runs a guest of its own through the
+ * nested tables of the VMCB or the EPT of the VMCS. The walk is dry: no accessed or dirty flag is set, nothing of the
+ * guest changes but what is written.
  *
  * The vCPU must not be inside run. Reserved bits above the processor's physical width do not end a walk here.
  */

@@ -15,6 +15,8 @@ void inspect_events(const struct x86_state *st, FILE *out)
 		st->nmi_blocked ? ", NMIs blocked" : "", st->nmi_pending ? ", an NMI waits" : "");
 	if (st->svm.in_guest)
 		fprintf(out, "  inside an SVM guest, VMCB at %#" X "\n", st->svm.vmcb);
+	if (st->vmx.in_guest)
+		fprintf(out, "  inside a VMX guest, VMCS at %#" X "\n", st->vmx.vmcs);
 }
 
 void inspect_registers(const struct x86_state *st, unsigned vcpu, FILE *out)

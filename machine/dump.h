@@ -1,12 +1,24 @@
-/* A processor's state in words, for when a guest broke: registers, segments, control registers, the bytes and
- * instruction at RIP. */
+/*
+ * What a person needs who wants to know why a guest broke or hangs: of each vCPU its registers, what keeps events away,
+ * the instructions at RIP and who called; of a shutdown the faults that led to it; of the board what waits to be
+ * delivered and which timers run.
+ */
 #ifndef MACHINE_DUMP_H
 #define MACHINE_DUMP_H
+
+#include <stdio.h>
 
 #include "arch/x86/state.h"
 #include "core/vm.h"
 
-/* Logs (log_warn) what `st` holds; phys_bits bounds the page walk to RIP. */
-void dump_state(struct vm *vm, unsigned vcpu, const struct x86_state *st, unsigned phys_bits);
+struct inspect_symbols;
+struct pc;
+
+/* One vCPU, not inside run; symbols may be NULL. */
+void dump_vcpu(struct vm *vm, unsigned vcpu, const struct x86_state *st, const struct inspect_symbols *symbols, FILE *out);
+/* The board's part: interrupt controllers, timers. Lock held. */
+void dump_board(struct pc *pc, FILE *out);
+/* The text that `print` makes, into vm's log, line by line. */
+void dump_log(struct vm *vm, void (*print)(void *ctx, FILE *out), void *ctx);
 
 #endif

@@ -31,9 +31,8 @@ void firmware_set_mtrrs(struct x86_state *st, unsigned phys_bits)
 	st->msr.mtrr_def = MTRR_WB | MTRR_FIXED_ENABLE | MTRR_ENABLE;
 }
 
-int firmware_load(struct ram *ram, const struct machine_blob *image, struct err *e)
+int firmware_map(struct ram *ram, const struct machine_blob *image, struct err *e)
 {
-	u64 low = MIN(image->size, (size_t)SHADOW);
 	int rc;
 
 	if (image->size < IMAGE_MIN || image->size > IMAGE_MAX || image->size % RAM_PAGE)
@@ -44,8 +43,14 @@ int firmware_load(struct ram *ram, const struct machine_blob *image, struct err 
 	if (rc)
 		return rc;
 	memcpy(ram_host(ram, MAP_4G - image->size, image->size), image->data, image->size);
-	memcpy(ram_host(ram, MAP_HIGH - low, low), (const u8 *)image->data + (image->size - low), low);
 	return 0;
+}
+
+void firmware_shadow(struct ram *ram, const struct machine_blob *image)
+{
+	u64 low = MIN(image->size, (size_t)SHADOW);
+
+	memcpy(ram_host(ram, MAP_HIGH - low, low), (const u8 *)image->data + (image->size - low), low);
 }
 
 unsigned firmware_host_phys_bits(void)

@@ -1,58 +1,19 @@
-/*
- * Building a machine, running it, taking it apart (machine.h).
- *
- * Threads: one a vCPU, the event loop's (host/loop.h), and the caller of machine_run, which sleeps until vm_stop tells
- * it (on_stop) or the time is up. `wait_lock` guards nothing but that sleep; it is taken inside vm->lock at times,
- * never the other way round.
- */
-#include "machine/machine.h"
+/* Building a machine and taking it apart (machine.h). */
+#include "machine/machine_int.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "arch/x86/model.h"
 #include "arch/x86/state.h"
 #include "cpu/engine.h"
-#include "host/loop.h"
 #include "kvm/kvm.h"
 #include "machine/acpi.h"
-#include "machine/backend.h"
 #include "machine/boot.h"
-#include "machine/dump.h"
 #include "machine/firmware.h"
 #include "machine/fw_files.h"
-#include "machine/input.h"
 #include "machine/map.h"
-#include "machine/pc.h"
-
-struct runner {
-	struct machine *m;
-	unsigned index;
-	pthread_t thread;
-	bool started;
-	struct err err;
-};
-
-struct machine {
-	struct vm vm;
-	bool vm_made;
-	enum machine_accel accel;
-	struct x86_model model;
-	unsigned phys_bits;
-	struct kvm_vm *kvm;
-	struct pc pc;
-	struct backend backend;
-	struct input serial, channel;
-	u64 timeout_ms;
-	struct runner runner[VM_VCPUS];
-	pthread_mutex_t wait_lock;
-	pthread_cond_t wait;
-	bool stopped;
-	struct err why; /* of the first vCPU that could not go on; under wait_lock */
-};
 
 /* ---- making ---- */
 
@@ -206,6 +167,18 @@ static int load_kernel(struct machine *m, const struct machine_config *cfg, stru
 	return rc;
 }
 
+int machine_load(struct machine *m, struct err *e)
+{
+	int rc;
+
+	if (m->cfg.bios.size) { /* the processors stand at the reset vector */
+		firmware_shadow(&m->vm.ram, &m->cfg.bios);
+		return 0;
+	}
+	rc = set_up_vcpus(m, e);
+	return rc ? rc : load_kernel(m, &m->cfg, e);
+}
+
 static void on_stop(void *ctx)
 {
 	struct machine *m = ctx;
@@ -231,20 +204,14 @@ static int build(struct machine *m, const struct machine_config *cfg, struct err
 	if (!rc)
 		rc = add_ram(m, cfg, e);
 	if (!rc && cfg->bios.size)
-		rc = firmware_load(&m->vm.ram, &cfg->bios, e);
+		rc = firmware_map(&m->vm.ram, &cfg->bios, e);
 	if (!rc && cfg->accel == ACCEL_KVM)
 		rc = kvm_vm_new(&m->vm, &m->kvm, e);
 	if (!rc)
 		rc = make_board(m, cfg, e);
 	if (!rc)
 		rc = make_vcpus(m, cfg, e);
-	if (!rc && cfg->bios.size)
-		return 0; /* the processors stand at the reset vector */
-	if (!rc)
-		rc = set_up_vcpus(m, e);
-	if (!rc)
-		rc = load_kernel(m, cfg, e);
-	return rc;
+	return rc ? rc : machine_load(m, e);
 }
 
 int machine_new(const struct machine_config *cfg, struct machine **out, struct err *e)
@@ -256,7 +223,7 @@ int machine_new(const struct machine_config *cfg, struct machine **out, struct e
 	if (!m)
 		return err_set(e, ENOMEM, "no memory for a machine");
 	m->accel = cfg->accel;
-	m->timeout_ms = cfg->timeout_ms;
+	m->cfg = *cfg;
 	pthread_mutex_init(&m->wait_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -296,143 +263,11 @@ void machine_free(struct machine *m)
 	free(m);
 }
 
-/* ---- running ---- */
-
-static void keep_reason(struct machine *m, const struct err *why)
-{
-	pthread_mutex_lock(&m->wait_lock);
-	if (!m->why.code)
-		m->why = *why;
-	pthread_mutex_unlock(&m->wait_lock);
-}
-
-static void triple_fault(struct machine *m, struct vcpu *v, struct err *why)
-{
-	struct x86_state *st = malloc(sizeof(*st));
-
-	err_set(why, EIO, "vCPU %u shut down (triple fault)", v->index);
-	if (st) {
-		v->ops->get_state(v, st);
-		err_set(why, EIO, "vCPU %u shut down (triple fault) at rip %#" PRIx64, v->index, st->rip);
-		dump_state(&m->vm, v->index, st, m->phys_bits);
-		free(st);
-	}
-	keep_reason(m, why);
-	vm_stop(&m->vm, VM_TRIPLE_FAULT, 0);
-}
-
-/* In and out of the guest as debuggers wish. */
-static enum run_exit run_until_end(struct vcpu *v, struct err *e)
-{
-	enum run_exit exit = RUN_STOPPED;
-
-	while (debug_enter(v)) {
-		exit = v->ops->run(v, e);
-		debug_leave(v, exit == RUN_DEBUG);
-		if (exit != RUN_PAUSED && exit != RUN_DEBUG)
-			break;
-	}
-	return exit;
-}
-
-static void *run_vcpu(void *arg)
-{
-	struct runner *r = arg;
-	struct machine *m = r->m;
-	struct vcpu *v = m->vm.vcpu[r->index];
-
-	switch (run_until_end(v, &r->err)) {
-	case RUN_PAUSED:
-	case RUN_DEBUG:
-	case RUN_STOPPED:
-		/* By vm_stop, or by a limit of its own. */
-		vm_stop(&m->vm, VM_USER, 0);
-		break;
-	case RUN_TRIPLE_FAULT: triple_fault(m, v, &r->err); break;
-	case RUN_ERROR:
-		if (!r->err.code)
-			err_set(&r->err, EIO, "vCPU %u cannot go on", r->index);
-		keep_reason(m, &r->err);
-		vm_stop(&m->vm, VM_ERROR, 0);
-		break;
-	}
-	return NULL;
-}
-
-static int start_vcpus(struct machine *m, struct err *e)
-{
-	for (unsigned i = 0; i < m->vm.nvcpus; i++) {
-		struct runner *r = &m->runner[i];
-		int rc;
-
-		r->m = m;
-		r->index = i;
-		rc = pthread_create(&r->thread, NULL, run_vcpu, r);
-		if (rc)
-			return err_set(e, rc, "no thread for vCPU %u: %s", i, strerror(rc));
-		r->started = true;
-	}
-	return 0;
-}
-
-static void wait_stopped(struct machine *m)
-{
-	u64 end = m->vm.clock->now(m->vm.clock) + m->timeout_ms * 1000000;
-	struct timespec until = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
-	bool late = false;
-
-	pthread_mutex_lock(&m->wait_lock);
-	while (!m->stopped && !late) {
-		if (m->timeout_ms)
-			late = pthread_cond_timedwait(&m->wait, &m->wait_lock, &until) == ETIMEDOUT;
-		else
-			pthread_cond_wait(&m->wait, &m->wait_lock);
-	}
-	pthread_mutex_unlock(&m->wait_lock);
-	if (late)
-		vm_stop(&m->vm, VM_TIMEOUT, 0);
-}
-
-static void join_vcpus(struct machine *m)
-{
-	for (unsigned i = 0; i < m->vm.nvcpus; i++) {
-		if (m->runner[i].started)
-			pthread_join(m->runner[i].thread, NULL);
-		m->runner[i].started = false;
-	}
-}
-
-enum vm_stop machine_run(struct machine *m, struct err *e)
-{
-	struct host_loop *loop = NULL;
-	struct err why = {0};
-	enum vm_stop stop;
-
-	if (host_loop_start(&m->vm, &loop, &why) || backend_start(&m->backend, loop, &why) || start_vcpus(m, &why)) {
-		keep_reason(m, &why);
-		vm_stop(&m->vm, VM_ERROR, 0);
-	} else {
-		wait_stopped(m);
-	}
-	join_vcpus(m);
-	if (loop) {
-		backend_stop(&m->backend);
-		host_loop_stop(loop);
-	}
-	vm_lock(&m->vm);
-	uart_flush(&m->pc.uart);
-	vm_unlock(&m->vm);
-	stop = (enum vm_stop)atomic_load(&m->vm.stop);
-	if (stop == VM_RESET)
-		log_limit(m->vm.log, "the guest asked for a reset of the machine; it stops instead");
-	if (e && (stop == VM_ERROR || stop == VM_TRIPLE_FAULT))
-		*e = m->why;
-	return stop;
-}
-
 void machine_stop(struct machine *m, enum vm_stop why) { vm_stop(&m->vm, why, 0); }
 
 struct vm *machine_vm(struct machine *m) { return &m->vm; }
+struct pc *machine_pc(struct machine *m) { return &m->pc; }
+const struct inspect_symbols *machine_symbols(const struct machine *m) { return m->cfg.symbols; }
 
 static void add_input(struct machine *m, struct input *in, const void *buf, size_t n)
 {

@@ -25,6 +25,8 @@ struct machine_module {
 
 #define MACHINE_MODULES 8
 struct disk_options;
+struct inspect_symbols;
+struct pc;
 struct net_options;
 
 struct machine_config {
@@ -50,6 +52,9 @@ struct machine_config {
 	u64 timeout_ms;		       /* 0: none */
 	bool testdev;		       /* port 0xf4 */
 	u64 drop_every;
+	bool reboot; /* the board's reset starts the guest again; else it ends the run (VM_RESET) */
+	/* Names of the guest's addresses, for dumps and the monitor; may be NULL. */
+	const struct inspect_symbols *symbols;
 	struct log *log;
 };
 
@@ -59,12 +64,16 @@ bool machine_kernel_is_foreign(const struct machine_blob *file);
 
 struct machine;
 
+/* What cfg points to must stay until machine_free, but what only building needs: with `reboot` not set, the kernel, the
+ * initrd and the modules need not. */
 int machine_new(const struct machine_config *cfg, struct machine **out, struct err *e);
 /* Returns why it stopped; e holds the sentence for VM_ERROR and VM_TRIPLE_FAULT. */
 enum vm_stop machine_run(struct machine *m, struct err *e);
 /* Any thread, also a signal-handling one (not a signal handler itself). */
 void machine_stop(struct machine *m, enum vm_stop why);
 struct vm *machine_vm(struct machine *m);
+struct pc *machine_pc(struct machine *m);
+const struct inspect_symbols *machine_symbols(const struct machine *m);
 /* Bytes for COM1 and for the channel port, queued until the guest takes them. Any thread, lock not held. */
 void machine_serial_input(struct machine *m, const void *buf, size_t n);
 void machine_channel_input(struct machine *m, const void *buf, size_t n);

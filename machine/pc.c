@@ -318,6 +318,43 @@ void pc_destroy(struct pc *pc)
 	fw_cfg_destroy(&pc->fw_cfg);
 }
 
+void pc_each(struct pc *pc, void (*fn)(void *ctx, const struct device_class *class, void *dev), void *ctx)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(chips); i++) {
+		if (!present(pc, &chips[i]))
+			continue;
+		if (chips[i].class != &lapic_class)
+			fn(ctx, chips[i].class, (char *)pc + chips[i].at);
+		for (unsigned k = 0; chips[i].class == &lapic_class && k < pc->cfg.vcpus; k++)
+			fn(ctx, &lapic_class, &pc->lapic.apic[k]);
+	}
+}
+
+/* From the last to the first: the interrupt controllers come when all wires are low. */
+void pc_reset(struct pc *pc)
+{
+	for (unsigned i = ARRAY_SIZE(chips); i--;) {
+		if (!present(pc, &chips[i]))
+			continue;
+		if (chips[i].class != &lapic_class)
+			chips[i].class->reset((char *)pc + chips[i].at);
+		for (unsigned k = 0; chips[i].class == &lapic_class && k < pc->cfg.vcpus; k++)
+			lapic_class.reset(&pc->lapic.apic[k]);
+	}
+	pc_firmware(pc);
+}
+
+const char *pc_owner(const struct pc *pc, const void *at)
+{
+	size_t offset = (size_t)((const char *)at - (const char *)pc);
+	const struct chip *best = NULL;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(chips) && offset < sizeof(*pc); i++)
+		if (present(pc, &chips[i]) && chips[i].at <= offset && (!best || best->at <= chips[i].at))
+			best = &chips[i];
+	return best ? best->class->name : "the host";
+}
+
 static void give_address(struct pci_device *d, unsigned bar, u64 *next, u16 command)
 {
 	*next = ALIGN_UP(*next, d->bar[bar].size);

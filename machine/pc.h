@@ -90,6 +90,12 @@ struct pc {
 int pc_init(struct pc *pc, struct vm *vm, const struct pc_config *cfg, struct err *e);
 /* What firmware does before an operating system starts: gives PCI functions their addresses. */
 void pc_firmware(struct pc *pc);
+/* All chips to their power-on state, then what firmware does. Lock held. */
+void pc_reset(struct pc *pc);
+/* Each chip that is there, or each part of one, in the order of the wiring table. */
+void pc_each(struct pc *pc, void (*fn)(void *ctx, const struct device_class *class, void *dev), void *ctx);
+/* The name of the chip that holds this address. */
+const char *pc_owner(const struct pc *pc, const void *at);
 /* What chips hold of the host's memory; no request is in flight any more. */
 void pc_destroy(struct pc *pc);
 

@@ -257,6 +257,7 @@ struct x86_cpu {
 		u32 held;  /* its page is claimed */
 	} monitor; /* monitor.h */
 	u64 trace_gpr[16]; /* registers before the traced instruction */
+	struct vcpu_shutdown shut; /* faults met by failed deliveries */
 	struct code_drops drops;
 	u8 sipi_vector;
 	u32 spins;         /* PAUSEs executed */

@@ -343,6 +343,30 @@ static enum outcome shutdown(struct x86_cpu *cpu)
 	return OUT_RETRY;
 }
 
+static struct vcpu_fault fault_of(const struct x86_event *ev)
+{
+	return (struct vcpu_fault){
+		.known = 1,
+		.vector = ev->vector,
+		.interrupt = !event_is_exception(ev),
+		.has_error = ev->has_error,
+		.error = ev->error,
+		.cr2 = ev->cr2,
+	};
+}
+
+/* For whoever asks after a shutdown: `second` was met while `first` was delivered. */
+static noinline void remember(struct x86_cpu *cpu, const struct x86_event *first, const struct x86_event *second)
+{
+	struct vcpu_shutdown *s = &cpu->shut;
+
+	if (first->kind == EV_FAULT && first->vector == EXC_DF) {
+		s->third = fault_of(second);
+		return;
+	}
+	*s = (struct vcpu_shutdown){.first = fault_of(first), .second = fault_of(second)};
+}
+
 static noinline void trace_event(struct x86_cpu *cpu, const struct x86_event *ev)
 {
 	static const char *const kinds[] = {"none",	      "fault", "trap",	    "int n",
@@ -408,6 +432,7 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 			vmexit_complete(cpu, next);
 			return OUT_JUMP;
 		}
+		remember(cpu, &ev, &cpu->c.event);
 		if (!combine(&ev, &cpu->c.event))
 			return shutdown(cpu);
 		ev = cpu->c.event;

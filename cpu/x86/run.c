@@ -343,9 +343,31 @@ static int soft_set_state(struct vcpu *v, const struct x86_state *st, struct err
 	return 0;
 }
 
+static void power_on(struct x86_cpu *cpu)
+{
+	x86_reset(&cpu->st, cpu->model->vendor, cpu->model->signature, false);
+	if (cpu->model->vendor == X86_INTEL && x86_has(cpu->model, X86F_MONITOR))
+		cpu->st.msr.misc_enable |= MISC_ENABLE_MONITOR;
+	if (cpu->vcpu.index) /* SDM vol. 3 8.4.1 "BSP and AP Processors" */
+		cpu->st.activity = ACT_WAIT_SIPI;
+	atomic_store(&cpu->c.attention, 0);
+	cpu->debug.hit = 0;
+}
+
+static void soft_reset(struct vcpu *v)
+{
+	struct x86_cpu *cpu = x86_cpu_of(v);
+
+	power_on(cpu);
+	x86_drop_cache(cpu);
+	x86_update_all(cpu);
+}
+
 static void soft_drop_code(struct vcpu *v, u64 pa, u64 len) { share_drop(x86_cpu_of(v), pa, len, false); }
 
 static const struct vcpu_counters *soft_counters(struct vcpu *v) { return &x86_cpu_of(v)->n; }
+
+static const struct vcpu_shutdown *soft_shutdown(struct vcpu *v) { return &x86_cpu_of(v)->shut; }
 
 static void soft_destroy(struct vcpu *v)
 {
@@ -363,12 +385,14 @@ static const struct vcpu_ops soft_ops = {
 	.kick = soft_kick,
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
+	.reset = soft_reset,
 	.assert_intr = soft_assert_intr,
 	.assert_nmi = soft_assert_nmi,
 	.assert_init = soft_assert_init,
 	.assert_sipi = soft_assert_sipi,
 	.drop_code = soft_drop_code,
 	.counters = soft_counters,
+	.shutdown = soft_shutdown,
 	.destroy = soft_destroy,
 };
 
@@ -392,11 +416,7 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	}
 	pthread_mutex_init(&cpu->drops.lock, NULL);
 	share_park(cpu);
-	x86_reset(&cpu->st, model->vendor, model->signature, false);
-	if (model->vendor == X86_INTEL && x86_has(model, X86F_MONITOR))
-		cpu->st.msr.misc_enable |= MISC_ENABLE_MONITOR;
-	if (index) /* SDM vol. 3 8.4.1 "BSP and AP Processors" */
-		cpu->st.activity = ACT_WAIT_SIPI;
+	power_on(cpu);
 	if (tlb_new(cpu) || blocks_new(cpu) || stubs_new(cpu)) {
 		soft_destroy(&cpu->vcpu);
 		return err_set(e, ENOMEM, "no memory for a vCPU's caches");

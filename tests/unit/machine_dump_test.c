@@ -53,7 +53,7 @@ static void *at(struct rig *r, u64 gpa) { return ram_host(&r->vm.ram, gpa, 4096)
 
 static void says(struct rig *r, const char *words)
 {
-	dump_state(&r->vm, 0, &r->st, 40);
+	dump_vcpu(&r->vm, 0, &r->st, NULL, r->out);
 	fflush(r->out);
 	if (!strstr(r->text, words))
 		fail_msg("\"%s\" is not in: %s", words, r->text);
