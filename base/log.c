@@ -1,7 +1,8 @@
 /*
  * One log a VM: a mutex keeps lines whole, a set of text hashes keeps each LIMIT line single.
  *
- * Lines: "PREFIXTOPIC: text". Two different texts with one 64-bit hash would lose the second; that is accepted.
+ * Lines: "PREFIXTOPIC SECONDS: text" of traces. Two different texts with one 64-bit hash would lose the second; that is
+ * accepted.
  */
 #include "base/log.h"
 
@@ -10,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #define LOG_LIMITS 1024
 
 struct log {
 	u64 topics;
+	u64 start; /* ns of the host's clock: trace records count from here */
 	pthread_mutex_t mutex;
 	FILE *out;
 	FILE *trace; /* NULL: out */
@@ -40,6 +43,7 @@ struct log *log_new(FILE *out, const char *prefix)
 		return NULL;
 	pthread_mutex_init(&log->mutex, NULL);
 	log->out = out;
+	log->start = clock_host()->now(clock_host());
 	memcpy(log->prefix, prefix, strlen(prefix) + 1);
 	return log;
 }
@@ -110,12 +114,13 @@ static void log_line(struct log *log, FILE *out, const char *head, const char *f
 
 void log_trace(struct log *log, enum trace_topic t, const char *fmt, ...)
 {
-	char head[24];
+	char head[48];
 	va_list ap;
 
 	if (!log || !trace_on(&log->topics, t))
 		return;
-	snprintf(head, sizeof(head), "%s: ", topic_names[t]);
+	snprintf(head, sizeof(head), "%s %.6f: ", topic_names[t],
+		 (double)(clock_host()->now(clock_host()) - log->start) / 1e9);
 	va_start(ap, fmt);
 	log_line(log, log->trace ? log->trace : log->out, head, fmt, ap);
 	va_end(ap);

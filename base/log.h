@@ -36,15 +36,13 @@ void log_free(struct log *log);
 /* `list`: "insn,msr" or "all". Returns 0, or -EINVAL with e naming the unknown topic and listing the known ones. */
 struct err;
 int log_enable(struct log *log, const char *list, struct err *e);
-/* Where trace lines go from now on (not warnings and LIMIT lines), without a flush for each; borrowed, flushed by log_free. */
+/* Where trace lines go from now on (not warnings and LIMIT lines), without a flush for each; borrowed, flushed by
+ * log_free. */
 void log_trace_to(struct log *log, FILE *out);
 /* The enabled topics, bit n = topic n. A NULL log has none. The pointer stays valid as long as the log. */
 const u64 *log_topics(const struct log *log);
 
-static inline bool trace_on(const u64 *topics, enum trace_topic t)
-{
-	return unlikely(*topics & BIT(t));
-}
+static inline bool trace_on(const u64 *topics, enum trace_topic t) { return unlikely(*topics & BIT(t)); }
 
 void log_trace(struct log *log, enum trace_topic t, const char *fmt, ...) printf_like(3, 4);
 void log_info(struct log *log, const char *fmt, ...) printf_like(2, 3);

@@ -10,6 +10,7 @@ struct gdb_server;
 struct instruments {
 	struct machine *machine;
 	struct gdb_server *gdb;
+	int vcpu; /* that gdb's `monitor` is about; -1: gdb's current thread */
 };
 
 /* Before the machine runs. gdb: address or NULL; wait: the guest does not start before gdb lets it. */

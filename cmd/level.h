@@ -37,7 +37,7 @@ struct level_start {
 	const char *exec;    /* commands to run in levels: "LEVEL COMMAND\n"..., or NULL (init_exec.c) */
 	const char *append;  /* more kernel command line, or NULL */
 	struct char_sink serial, channel;
-	struct level_kept *kept; /* not NULL: a reset starts the guest again; NULL: it ends the run */
+	struct level_kept *kept;	       /* not NULL: a reset starts the guest again; NULL: it ends the run */
 	const struct inspect_symbols *symbols; /* may be NULL */
 	struct log *log;
 };

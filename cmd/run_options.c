@@ -112,8 +112,9 @@ static int take_option(void *ctx, int which, const char *v)
 	case RUN_CPU: o->cpu = v; return -1;
 	case RUN_SMP: return opt_number(v, 1, VM_VCPUS, &o->smp) ? -1 : run_usage("--smp wants a number from 1 to 64");
 	case RUN_MEMORY:
-		return opt_size(v, 1ull << 20, &o->memory) && o->memory ? -1
-									: run_usage("--memory wants a size, such as 512M");
+		return opt_size(v, 1ull << 20, &o->memory) && o->memory
+			       ? -1
+			       : run_usage("--memory wants a size, such as 512M");
 	case RUN_KERNEL: o->kernel = v; return -1;
 	case RUN_MODULES: o->modules = v; return -1;
 	case RUN_INITRD: o->initrd = v; return -1;
@@ -127,7 +128,8 @@ static int take_option(void *ctx, int which, const char *v)
 	case RUN_TESTDEV: o->testdev = true; return -1;
 	case RUN_STAT: o->stat = true; return -1;
 	case RUN_TRACE: o->trace = v; return -1;
-	case RUN_DROP: return opt_number(v, 0, UINT64_MAX, &o->drop_every) ? -1 : run_usage("--drop-every wants a number");
+	case RUN_DROP:
+		return opt_number(v, 0, UINT64_MAX, &o->drop_every) ? -1 : run_usage("--drop-every wants a number");
 	case RUN_NOGRAPHIC: return -1;
 	case RUN_SERIAL:
 		if (!strcmp(v, "stdio") || !strcmp(v, "mon:stdio"))

@@ -8,7 +8,8 @@
 #include "machine/pc.h"
 
 struct run_options {
-	const char *accel, *cpu, *kernel, *modules, *initrd, *append, *bios, *debugcon, *gdb, *trace, *trace_file, *symbols;
+	const char *accel, *cpu, *kernel, *modules, *initrd, *append, *bios, *debugcon, *gdb, *trace, *trace_file,
+		*symbols;
 	u64 memory, smp, timeout_ms, drop_every;
 	bool wait, testdev, stat, no_reboot;
 	unsigned nmodules;

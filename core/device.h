@@ -14,15 +14,15 @@
 
 enum migration_class {
 	MIGRATE_STATE = 1, /* its `state` struct is all there is */
-	MIGRATE_NONE,      /* no state that a guest could miss */
-	MIGRATE_REFUSE,    /* holds host state that cannot move: migration is refused, with the device's name */
+	MIGRATE_NONE,	   /* no state that a guest could miss */
+	MIGRATE_REFUSE,	   /* holds host state that cannot move: migration is refused, with the device's name */
 };
 
 struct device_class {
 	const char *name;
 	enum migration_class migration;
-	const struct desc *state;          /* with MIGRATE_STATE */
-	void (*reset)(void *dev);          /* to the power-on state; lock held */
+	const struct desc *state;		   /* with MIGRATE_STATE */
+	void (*reset)(void *dev);		   /* to the power-on state; lock held */
 	void (*words)(const void *dev, FILE *out); /* its registers for people; NULL: the table of `state` will do */
 };
 

@@ -1,9 +1,10 @@
 /*
  * A virtual processor as the machine sees it, whichever engine runs it.
  *
- * `run` is called on the vCPU's own thread and returns only for the reasons of enum run_exit; port and memory-mapped I/O, HLT
- * and everything else that a guest does in daily life is handled inside by calling vm->ports, vm->mmio and vm_wait.
- * The other calls: get_state/set_state only while the vCPU is not inside run; kick and assert_* from any thread, lock held or not.
+ * `run` is called on the vCPU's own thread and returns only for the reasons of enum run_exit; port and memory-mapped
+ * I/O, HLT and everything else that a guest does in daily life is handled inside by calling vm->ports, vm->mmio and
+ * vm_wait. The other calls: get_state/set_state only while the vCPU is not inside run; kick and assert_* from any
+ * thread, lock held or not.
  */
 #ifndef CORE_VCPU_H
 #define CORE_VCPU_H
@@ -16,15 +17,15 @@ struct x86_state;
 struct vcpu;
 
 enum run_exit {
-	RUN_STOPPED,      /* vm->stop was requested */
+	RUN_STOPPED,	  /* vm->stop was requested */
 	RUN_TRIPLE_FAULT, /* shutdown: the state is as the processor left it */
-	RUN_PAUSED,       /* a debugger wants the vCPU out (debug_wanted) */
-	RUN_DEBUG,        /* at a break or watch point, or a step is done: debug says which */
-	RUN_ERROR,        /* the engine cannot go on; err says why (KVM internal error, failed entry, …) */
+	RUN_PAUSED,	  /* a debugger wants the vCPU out (debug_wanted) */
+	RUN_DEBUG,	  /* at a break or watch point, or a step is done: debug says which */
+	RUN_ERROR,	  /* the engine cannot go on; err says why (KVM internal error, failed entry, …) */
 };
 
-/* What a processor met on its way to a shutdown ("triple fault"). Exceptions as it saw them, before the rules made a double
- * fault of the first two. */
+/* What a processor met on its way to a shutdown ("triple fault"). Exceptions as it saw them, before the rules made a
+ * double fault of the first two. */
 struct vcpu_fault {
 	u8 known; /* 0: it was not seen (an injected double fault has no first two) */
 	u8 vector;
@@ -39,13 +40,13 @@ struct vcpu_shutdown {
 };
 
 struct vcpu_counters {
-	u64 insns;    /* guest instructions retired (soft only) */
-	u64 blocks;   /* blocks entered (soft only) */
-	u64 decoded;  /* blocks decoded (soft only) */
-	u64 tlb_miss; /* page walks (soft only) */
-	u64 exits;    /* soft: #VMEXITs and VM exits taken by guests in here; kvm: KVM_RUN returns to user space */
-	u64 entries;  /* soft: VM entries */
-	u64 irqs;     /* interrupts delivered */
+	u64 insns;     /* guest instructions retired (soft only) */
+	u64 blocks;    /* blocks entered (soft only) */
+	u64 decoded;   /* blocks decoded (soft only) */
+	u64 tlb_miss;  /* page walks (soft only) */
+	u64 exits;     /* soft: #VMEXITs and VM exits taken by guests in here; kvm: KVM_RUN returns to user space */
+	u64 entries;   /* soft: VM entries */
+	u64 irqs;      /* interrupts delivered */
 	u64 pio, mmio; /* accesses that reached a bus */
 	u64 halts;
 };
@@ -64,6 +65,8 @@ struct vcpu_ops {
 	/* Physical memory was written by a device: drop decoded code of [pa, pa + len). May be NULL. */
 	void (*drop_code)(struct vcpu *v, u64 pa, u64 len);
 	const struct vcpu_counters *(*counters)(struct vcpu *v);
+	/* What RDMSR would give; not inside run. false: #GP. NULL: the engine does not tell. */
+	bool (*read_msr)(struct vcpu *v, u32 index, u64 *value);
 	/* Of the last RUN_TRIPLE_FAULT. May be NULL. */
 	const struct vcpu_shutdown *(*shutdown)(struct vcpu *v);
 	void (*destroy)(struct vcpu *v);

@@ -96,15 +96,11 @@ u64 vm_port_read(struct vm *vm, u16 port, unsigned size)
 	vm_lock(vm);
 	u64 v = bus_read(&vm->ports, port, size);
 	vm_unlock(vm);
-	if (trace_on(vm->topics, TRACE_PORT))
-		log_trace(vm->log, TRACE_PORT, "in  %04x size %u = %" PRIx64, port, size, v);
 	return v;
 }
 
 void vm_port_write(struct vm *vm, u16 port, unsigned size, u64 value)
 {
-	if (trace_on(vm->topics, TRACE_PORT))
-		log_trace(vm->log, TRACE_PORT, "out %04x size %u = %" PRIx64, port, size, value);
 	vm_lock(vm);
 	bus_write(&vm->ports, port, size, value);
 	vm_unlock(vm);
@@ -115,15 +111,11 @@ u64 vm_mmio_read(struct vm *vm, u64 gpa, unsigned size)
 	vm_lock(vm);
 	u64 v = bus_read(&vm->mmio, gpa, size);
 	vm_unlock(vm);
-	if (trace_on(vm->topics, TRACE_MMIO))
-		log_trace(vm->log, TRACE_MMIO, "read  %" PRIx64 " size %u = %" PRIx64, gpa, size, v);
 	return v;
 }
 
 void vm_mmio_write(struct vm *vm, u64 gpa, unsigned size, u64 value)
 {
-	if (trace_on(vm->topics, TRACE_MMIO))
-		log_trace(vm->log, TRACE_MMIO, "write %" PRIx64 " size %u = %" PRIx64, gpa, size, value);
 	vm_lock(vm);
 	bus_write(&vm->mmio, gpa, size, value);
 	vm_unlock(vm);

@@ -2,14 +2,13 @@
  * The virtual machine: what all engines and chips share, and the rules by which they share it.
  *
  * Locking.
- *   vm->lock guards the buses, every chip's state and the timer queue. Chips' handlers and timer callbacks are called with
- *   it held and never take it themselves; functions named *_locked want it held.
- *   RAM contents are not locked: guest atomics are host atomics. RAM slots do not change after the board is built.
- *   A vCPU thread does not hold the lock while guest instructions run; it takes it for each port or MMIO access.
- *   `stop` and the vCPUs' attention words are atomics and need no lock.
- *   Standing still: a debugger asks all vCPUs out of the guest and waits (core/debug.h); while they are out, their states, the
- *   points and all of RAM are his. Never while holding vm->lock, which a vCPU may need on its way out.
- *   Order: vm->lock, then debug.lock, then an engine's own locks.
+ *   vm->lock guards the buses, every chip's state and the timer queue. Chips' handlers and timer callbacks are called
+ * with it held and never take it themselves; functions named *_locked want it held. RAM contents are not locked: guest
+ * atomics are host atomics. RAM slots do not change after the board is built. A vCPU thread does not hold the lock
+ * while guest instructions run; it takes it for each port or MMIO access. `stop` and the vCPUs' attention words are
+ * atomics and need no lock. Standing still: a debugger asks all vCPUs out of the guest and waits (core/debug.h); while
+ * they are out, their states, the points and all of RAM are his. Never while holding vm->lock, which a vCPU may need on
+ * its way out. Order: vm->lock, then debug.lock, then an engine's own locks.
  */
 #ifndef CORE_VM_H
 #define CORE_VM_H
@@ -30,13 +29,13 @@
 
 enum vm_stop {
 	VM_RUNNING,
-	VM_POWEROFF,     /* ACPI S5 */
-	VM_RESET,        /* keyboard controller, 0xcf9, ACPI reset register */
-	VM_DEBUG_EXIT,   /* port 0xf4; code in stop_code */
+	VM_POWEROFF,   /* ACPI S5 */
+	VM_RESET,      /* keyboard controller, 0xcf9, ACPI reset register */
+	VM_DEBUG_EXIT, /* port 0xf4; code in stop_code */
 	VM_TRIPLE_FAULT,
 	VM_TIMEOUT,
-	VM_USER,         /* Ctrl-A x, a signal, the command that owns the VM */
-	VM_ERROR,        /* the engine or a device cannot go on */
+	VM_USER,  /* Ctrl-A x, a signal, the command that owns the VM */
+	VM_ERROR, /* the engine or a device cannot go on */
 };
 
 struct vm {
@@ -50,12 +49,12 @@ struct vm {
 	struct bus mmio;
 	struct msi_sink msi;
 	const struct apic_ops *apic_ops; /* NULL with an in-kernel irqchip */
-	void *apic[VM_VCPUS];            /* what apic_ops take, one a vCPU */
+	void *apic[VM_VCPUS];		 /* what apic_ops take, one a vCPU */
 	unsigned nvcpus;
 	struct vcpu *vcpu[VM_VCPUS];
 	_Atomic u32 split_lock; /* spin lock of LOCK operations that cannot be done in place (cpu/: crossing pages) */
 	_Atomic u32 frozen;	/* its holder has the other processors stand still (cpu/: LOCK across pages) */
-	_Atomic int stop; /* enum vm_stop; the first reason wins, but any wins over a reset */
+	_Atomic int stop;	/* enum vm_stop; the first reason wins, but any wins over a reset */
 	int stop_code;
 	struct vm_debug debug;
 	void (*on_stop)(void *ctx); /* called once, any thread, lock held or not: wakes whoever waits for the VM */
@@ -74,7 +73,7 @@ void vm_stop(struct vm *vm, enum vm_stop why, int code);
 int vm_dma_read(struct vm *vm, u64 gpa, void *buf, u64 len) must_check;
 int vm_dma_write(struct vm *vm, u64 gpa, const void *buf, u64 len) must_check;
 
-/* Engine side of I/O: takes the lock, traces, calls the bus. */
+/* Engine side of I/O: takes the lock, calls the bus. The engine traces, which knows who asks. */
 u64 vm_port_read(struct vm *vm, u16 port, unsigned size);
 void vm_port_write(struct vm *vm, u16 port, unsigned size, u64 value);
 u64 vm_mmio_read(struct vm *vm, u64 gpa, unsigned size);

@@ -51,6 +51,7 @@ void ioapic_set(void *ioapic, unsigned pin, bool level)
 	if (pin >= IOAPIC_PINS)
 		return;
 	rise = level && !(io->s.level >> pin & 1);
+	io->raised[pin] += rise;
 	if (level)
 		io->s.level |= 1u << pin;
 	else

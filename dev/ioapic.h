@@ -30,6 +30,7 @@ struct ioapic_state {
 struct ioapic {
 	struct ioapic_state s;
 	struct lapic_bus *bus;
+	u64 raised[IOAPIC_PINS]; /* how often each input rose: for people */
 };
 
 void ioapic_init(struct ioapic *io, struct lapic_bus *bus);

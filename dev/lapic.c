@@ -171,6 +171,8 @@ static int op_ack(void *apic)
 		bit_clear(l->s.irr, v);
 		bit_set(l->s.isr, v);
 	}
+	if (v >= 0)
+		l->taken[v & 0xff]++;
 	lapic_update(l);
 	vm_unlock(l->bus->vm);
 	return v;

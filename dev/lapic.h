@@ -45,6 +45,7 @@ struct lapic {
 	struct lapic_bus *bus;
 	unsigned index;	     /* vCPU; also the initial APIC ID */
 	_Atomic int summary; /* deliverable vector; LAPIC_EXTINT; -1 */
+	u64 taken[256];	     /* by the processor, of each vector, the 8259 pair's too: for people */
 	struct timer timer;
 };
 

@@ -76,8 +76,8 @@ unsigned lapic_bus_send(struct lapic_bus *bus, const struct apic_msg *m)
 	unsigned n = 0;
 
 	if (trace_on(bus->vm->topics, TRACE_INT))
-		log_trace(bus->vm->log, TRACE_INT, "apic message: mode %u vector %02x %s %s %x", m->mode, m->vector,
-			  m->level ? "level" : "edge", m->logical ? "logical" : "physical", m->dest);
+		log_trace(bus->vm->log, TRACE_INT, "apic message: %s vector %02x %s %s %x", apic_delivery_name(m->mode),
+			  m->vector, m->level ? "level" : "edge", m->logical ? "logical" : "physical", m->dest);
 	if (m->mode == APIC_LOWEST)
 		return send_lowest(bus, m);
 	for (unsigned i = 0; i < bus->n; i++) {

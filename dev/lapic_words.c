@@ -5,7 +5,8 @@
 
 const char *apic_delivery_name(unsigned mode)
 {
-	static const char *const names[8] = {"fixed", "lowest priority", "SMI", "remote read", "NMI", "INIT", "start-up", "ExtINT"};
+	static const char *const names[8] = {"fixed", "lowest priority", "SMI",	  "remote read", "NMI",
+					     "INIT",  "start-up",	 "ExtINT"};
 
 	return names[mode & 7];
 }
@@ -49,7 +50,8 @@ static void timer_words(const struct lapic *l, FILE *out)
 	if (lapic_timer_mode(l) == TIMER_TSC_DEADLINE)
 		fprintf(out, " %#" PRIx64, l->s.tsc_deadline);
 	else
-		fprintf(out, ", initial count %u, divided by %u", l->s.initial_count, 1u << ((((d & 3) | (d & 8) >> 1) + 1) & 7));
+		fprintf(out, ", initial count %u, divided by %u", l->s.initial_count,
+			1u << ((((d & 3) | (d & 8) >> 1) + 1) & 7));
 	if (l->s.timer_deadline)
 		fprintf(out, ", fires in %.3f ms\n", ((double)l->s.timer_deadline - (double)now) / 1e6);
 	else
@@ -62,10 +64,14 @@ void lapic_words(const void *lapic, FILE *out)
 	int next = l->summary;
 
 	fprintf(out, "lapic %u: base %#" PRIx64 " %s%s, id %x, %s by software, svr %08x\n", l->index, l->s.base,
-		!lapic_enabled(l) ? "off" : lapic_x2(l) ? "x2APIC" : "xAPIC", l->s.base & BASE_BSP ? ", boot processor" : "",
-		lapic_id(l), l->s.svr & SVR_ENABLE ? "on" : "off", l->s.svr);
-	fprintf(out, "  tpr %02x ppr %02x ldr %08x dfr %08x esr %02x (new %02x) icr %016" PRIx64 " extint wire %s\n", l->s.tpr,
-		lapic_ppr(l), l->s.ldr, l->s.dfr, l->s.esr, l->s.esr_pending, l->s.icr, l->s.extint ? "high" : "low");
+		!lapic_enabled(l) ? "off"
+		: lapic_x2(l)	  ? "x2APIC"
+				  : "xAPIC",
+		l->s.base & BASE_BSP ? ", boot processor" : "", lapic_id(l), l->s.svr & SVR_ENABLE ? "on" : "off",
+		l->s.svr);
+	fprintf(out, "  tpr %02x ppr %02x ldr %08x dfr %08x esr %02x (new %02x) icr %016" PRIx64 " extint wire %s\n",
+		l->s.tpr, lapic_ppr(l), l->s.ldr, l->s.dfr, l->s.esr, l->s.esr_pending, l->s.icr,
+		l->s.extint ? "high" : "low");
 	local_vectors(l, out);
 	timer_words(l, out);
 	vectors("pending (irr):   ", l->s.irr, l->s.tmr, out);

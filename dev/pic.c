@@ -317,10 +317,10 @@ static void words(const void *dev, FILE *out)
 			fprintf(out, "not initialised, wires %02x\n", c->level);
 			continue;
 		}
-		fprintf(out, "vectors from %02x, irr %02x isr %02x imr %02x wires %02x level-triggered %02x", c->base, c->irr, c->isr,
-			c->imr, c->level, c->elcr);
-		fprintf(out, "%s%s%s", c->icw4 & ICW4_AEOI ? ", automatic EOI" : "", c->icw4 & ICW4_SFNM ? ", special fully nested" : "",
-			c->special_mask ? ", special mask" : "");
+		fprintf(out, "vectors from %02x, irr %02x isr %02x imr %02x wires %02x level-triggered %02x", c->base,
+			c->irr, c->isr, c->imr, c->level, c->elcr);
+		fprintf(out, "%s%s%s", c->icw4 & ICW4_AEOI ? ", automatic EOI" : "",
+			c->icw4 & ICW4_SFNM ? ", special fully nested" : "", c->special_mask ? ", special mask" : "");
 		if (c->lowest != 7)
 			fprintf(out, ", lowest priority %u", c->lowest);
 		if (n >= 0)

@@ -90,7 +90,7 @@ static void take_packet(struct gdb_server *g)
 	if (g->running) /* he is to wait; a packet now is no part of the protocol */
 		return;
 	a = stub_command(&g->stub, g->in.data, g->in.n, &g->out);
-	if (a == STUB_REPLY || a == STUB_DETACH)
+	if (a == STUB_REPLY || a == STUB_DETACH || g->out.n)
 		send_packet(g);
 	if (a == STUB_RUN)
 		run(g);

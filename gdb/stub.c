@@ -362,8 +362,10 @@ static enum stub_action v_packet(struct gdb_stub *s, const char *data, struct pa
 		packet_put(out, "vCont;c;C;s;S");
 	else if (starts(data, "vCont", &p))
 		return go_on(s, p, out);
-	else if (starts(data, "vKill", &p))
+	else if (starts(data, "vKill", &p)) {
+		packet_put(out, "OK");
 		return STUB_KILL;
+	}
 	return STUB_REPLY;
 }
 

@@ -24,10 +24,7 @@ static ZydisMachineMode decoder_mode(const struct x86_state *st)
 	return st->cr0 & CR0_PE ? ZYDIS_MACHINE_MODE_LEGACY_16 : ZYDIS_MACHINE_MODE_REAL_16;
 }
 
-u64 inspect_code_address(const struct x86_state *st)
-{
-	return wide(st) ? st->rip : (u32)(st->seg[CS].base + st->rip);
-}
+u64 inspect_code_address(const struct x86_state *st) { return wide(st) ? st->rip : (u32)(st->seg[CS].base + st->rip); }
 
 void inspect_code(struct inspect_memory *m, const struct x86_state *st, u64 la, unsigned count,
 		  const struct inspect_symbols *symbols, FILE *out)
@@ -48,18 +45,15 @@ void inspect_code(struct inspect_memory *m, const struct x86_state *st, u64 la, 
 		n = good ? insn.info.length : 1;
 		for (unsigned k = 0; k < n; k++)
 			snprintf(hex + 3 * k, 4, "%02x ", bytes[k]);
-		fprintf(out, "%s %016" PRIx64 "  %-30s %s%s\n", la == rip ? "=>" : "  ", la, hex, good ? insn.text : "(bad)",
-			i ? "" : inspect_symbol_text(symbols, la, name, sizeof(name)));
+		fprintf(out, "%s %016" PRIx64 "  %-30s %s%s\n", la == rip ? "=>" : "  ", la, hex,
+			good ? insn.text : "(bad)", i ? "" : inspect_symbol_text(symbols, la, name, sizeof(name)));
 		la += n;
 	}
 }
 
 /* ---- stacks ---- */
 
-static unsigned word_size(const struct x86_state *st)
-{
-	return wide(st) ? 8 : st->seg[CS].attr & SEG_DB ? 4 : 2;
-}
+static unsigned word_size(const struct x86_state *st) { return wide(st) ? 8 : st->seg[CS].attr & SEG_DB ? 4 : 2; }
 
 static bool read_word(struct inspect_memory *m, const struct x86_state *st, u64 la, u64 *v)
 {
@@ -109,7 +103,8 @@ static unsigned by_frames(struct inspect_memory *m, const struct x86_state *st, 
 	return n;
 }
 
-void inspect_stack(struct inspect_memory *m, const struct x86_state *st, const struct inspect_symbols *symbols, FILE *out)
+void inspect_stack(struct inspect_memory *m, const struct x86_state *st, const struct inspect_symbols *symbols,
+		   FILE *out)
 {
 	u64 base = wide(st) ? 0 : st->seg[SS].base, code = wide(st) ? 0 : st->seg[CS].base, v;
 	unsigned size = word_size(st), found = 0;
@@ -119,7 +114,7 @@ void inspect_stack(struct inspect_memory *m, const struct x86_state *st, const s
 		fprintf(out, "stack at %016" PRIx64 ": no memory there\n", la);
 		return;
 	}
-	if (by_frames(m, st, base, symbols, out) > 1)
+	if (by_frames(m, st, base, symbols, out))
 		return;
 	for (unsigned i = 0; i < SCAN_WORDS && found < SCAN_RESULTS; i++, la += size) {
 		if (!read_word(m, st, la, &v))

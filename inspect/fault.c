@@ -1,6 +1,6 @@
 /*
- * Faults and gates in words (fault.h). SDM vol. 3 6.13 "Error Code", 4.7 "Page-Fault Exceptions", 6.11 "IDT Descriptors",
- * 6.14.1 "64-Bit Mode IDT", 20.1.4 "Interrupt and Exception Handling" (in real mode).
+ * Faults and gates in words (fault.h). SDM vol. 3 6.13 "Error Code", 4.7 "Page-Fault Exceptions", 6.11 "IDT
+ * Descriptors", 6.14.1 "64-Bit Mode IDT", 20.1.4 "Interrupt and Exception Handling" (in real mode).
  */
 #include "inspect/fault.h"
 
@@ -12,10 +12,11 @@
 const char *inspect_vector_name(unsigned vector, char buf[24])
 {
 	static const char *const names[32] = {
-		[EXC_DE] = "#DE", [EXC_DB] = "#DB", [EXC_NMI] = "NMI", [EXC_BP] = "#BP", [EXC_OF] = "#OF", [EXC_BR] = "#BR",
-		[EXC_UD] = "#UD", [EXC_NM] = "#NM", [EXC_DF] = "#DF",  [EXC_TS] = "#TS", [EXC_NP] = "#NP", [EXC_SS] = "#SS",
-		[EXC_GP] = "#GP", [EXC_PF] = "#PF", [EXC_MF] = "#MF",  [EXC_AC] = "#AC", [EXC_MC] = "#MC", [EXC_XM] = "#XM",
-		[EXC_VE] = "#VE", [EXC_CP] = "#CP", [EXC_SX] = "#SX",
+		[EXC_DE] = "#DE", [EXC_DB] = "#DB", [EXC_NMI] = "NMI", [EXC_BP] = "#BP", [EXC_OF] = "#OF",
+		[EXC_BR] = "#BR", [EXC_UD] = "#UD", [EXC_NM] = "#NM",  [EXC_DF] = "#DF", [EXC_TS] = "#TS",
+		[EXC_NP] = "#NP", [EXC_SS] = "#SS", [EXC_GP] = "#GP",  [EXC_PF] = "#PF", [EXC_MF] = "#MF",
+		[EXC_AC] = "#AC", [EXC_MC] = "#MC", [EXC_XM] = "#XM",  [EXC_VE] = "#VE", [EXC_CP] = "#CP",
+		[EXC_SX] = "#SX",
 	};
 
 	if (vector < 32 && names[vector])
@@ -72,14 +73,16 @@ static void print_gate64(const u64 d[2], FILE *out)
 		fprintf(out, "no gate: type %u (%016" PRIx64 " %016" PRIx64 ")\n", type, d[0], d[1]);
 	else
 		fprintf(out, "%s gate to %04x:%016" PRIx64 " dpl %u ist %u\n", type == SYS_INT ? "interrupt" : "trap",
-			(unsigned)(d[0] >> 16 & 0xffff), offset, (unsigned)(d[0] >> 45 & 3), (unsigned)(d[0] >> 32 & 7));
+			(unsigned)(d[0] >> 16 & 0xffff), offset, (unsigned)(d[0] >> 45 & 3),
+			(unsigned)(d[0] >> 32 & 7));
 }
 
 static void print_gate32(u64 d, FILE *out)
 {
 	static const char *const kinds[16] = {
-		[SYS_TASK_GATE] = "task", [SYS_INT16] = "16-bit interrupt", [SYS_TRAP16] = "16-bit trap",
-		[SYS_INT] = "interrupt",  [SYS_TRAP] = "trap",
+		[SYS_TASK_GATE] = "task",     [SYS_INT16] = "16-bit interrupt",
+		[SYS_TRAP16] = "16-bit trap", [SYS_INT] = "interrupt",
+		[SYS_TRAP] = "trap",
 	};
 	unsigned type = d >> 40 & 0x1f;
 

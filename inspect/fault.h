@@ -1,5 +1,6 @@
 /*
- * Exceptions in words: what an error code says, what an interrupt descriptor is, and how a processor came to a shutdown.
+ * Exceptions in words: what an error code says, what an interrupt descriptor is, and how a processor came to a
+ * shutdown.
  */
 #ifndef INSPECT_FAULT_H
 #define INSPECT_FAULT_H

@@ -21,8 +21,8 @@ static bool ram_seek(struct walk_mem *m, u64 pa)
 	return true;
 }
 
-/* The second stage of the guest that the processor is in: APM vol. 2 15.25.3 "Enabling Nested Paging" (a host that nests
- * is in long mode), SDM vol. 3 24.6.2 "Processor-Based VM-Execution Controls". */
+/* The second stage of the guest that the processor is in: APM vol. 2 15.25.3 "Enabling Nested Paging" (a host that
+ * nests is in long mode), SDM vol. 3 24.6.2 "Processor-Based VM-Execution Controls". */
 static bool nested_stage(struct xlate *x, struct vm *vm, const struct x86_state *st)
 {
 	const struct vmcb *vmcb = st->svm.in_guest ? ram_host(&vm->ram, st->svm.vmcb, sizeof(*vmcb)) : NULL;
@@ -129,7 +129,10 @@ static void print_entry(const struct xlate *x, const char *stage, const struct l
 static bool print_stage(struct inspect_memory *m, const struct xlate *x, const char *stage, u64 la, FILE *out, u64 *pa)
 {
 	bool narrow = x->format == WALK_32;
-	const struct level *l = narrow ? levels_32 : levels_4 + (x->format == WALK_5 ? 0 : x->format == WALK_PAE ? 2 : 1);
+	const struct level *l = narrow ? levels_32
+				       : levels_4 + (x->format == WALK_5     ? 0
+						     : x->format == WALK_PAE ? 2
+									     : 1);
 	unsigned n = narrow ? 2 : x->format == WALK_5 ? 5 : x->format == WALK_PAE ? 3 : 4, bits = narrow ? 10 : 9;
 	u64 table = narrow ? x->root & 0xfffff000 : x->root & MASK(52) & ~0xfffull;
 

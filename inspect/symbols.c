@@ -121,7 +121,9 @@ int inspect_symbols_new(const void *data, size_t size, struct inspect_symbols **
 	if (rc == -ENOMEM)
 		err_set(e, ENOMEM, "no memory for symbols");
 	else if (rc || !s->n)
-		rc = err_set(e, EINVAL, "%s", elf ? "the ELF file holds no symbol table for 64-bit code" : "neither an ELF file nor a System.map with symbols");
+		rc = err_set(e, EINVAL, "%s",
+			     elf ? "the ELF file holds no symbol table for 64-bit code"
+				 : "neither an ELF file nor a System.map with symbols");
 	if (rc) {
 		inspect_symbols_free(s);
 		return rc;

@@ -99,6 +99,21 @@ static enum run_exit run_leave(struct kvm_vcpu *v, enum run_exit exit)
 	return exit;
 }
 
+static u64 rip_of(const struct kvm_vcpu *v)
+{
+	struct kvm_regs regs;
+
+	return kvm_ioctl(v->fd, KVM_GET_REGS, &regs) < 0 ? 0 : regs.rip;
+}
+
+/* A record of one access: which way, where, what. */
+static noinline void trace_io(struct kvm_vcpu *v, enum trace_topic t, const char *verb, u64 at, unsigned size,
+			      u64 value)
+{
+	log_trace(v->vcpu.vm->log, t, "cpu%u %016" PRIx64 " %s %" PRIx64 " size %u = %" PRIx64, v->vcpu.index,
+		  rip_of(v), verb, at, size, value);
+}
+
 /* One exit for `count` items of a string instruction. */
 static void do_io(struct kvm_vcpu *v)
 {
@@ -113,8 +128,12 @@ static void do_io(struct kvm_vcpu *v)
 		if (run->io.direction == KVM_EXIT_IO_IN) {
 			value = vm_port_read(v->vcpu.vm, run->io.port, size);
 			memcpy(data, &value, size);
+			if (trace_on(v->vcpu.vm->topics, TRACE_PORT))
+				trace_io(v, TRACE_PORT, "in", run->io.port, size, value);
 		} else {
 			memcpy(&value, data, size);
+			if (trace_on(v->vcpu.vm->topics, TRACE_PORT))
+				trace_io(v, TRACE_PORT, "out", run->io.port, size, value);
 			vm_port_write(v->vcpu.vm, run->io.port, size, value);
 		}
 	}
@@ -134,20 +153,17 @@ static void do_mmio(struct kvm_vcpu *v)
 		v->n.mmio++;
 		if (run->mmio.is_write) {
 			memcpy(&value, run->mmio.data + i, step);
+			if (trace_on(v->vcpu.vm->topics, TRACE_MMIO))
+				trace_io(v, TRACE_MMIO, "write", gpa + i, step, value);
 			vm_mmio_write(v->vcpu.vm, gpa + i, step, value);
 		} else {
 			value = vm_mmio_read(v->vcpu.vm, gpa + i, step);
 			memcpy(run->mmio.data + i, &value, step);
+			if (trace_on(v->vcpu.vm->topics, TRACE_MMIO))
+				trace_io(v, TRACE_MMIO, "read", gpa + i, step, value);
 		}
 	}
 	v->unfinished = true;
-}
-
-static u64 rip_of(const struct kvm_vcpu *v)
-{
-	struct kvm_regs regs;
-
-	return kvm_ioctl(v->fd, KVM_GET_REGS, &regs) < 0 ? 0 : regs.rip;
 }
 
 static const char *suberror_name(u32 suberror)
@@ -239,7 +255,7 @@ enum run_exit kvm_vcpu_run(struct vcpu *vcpu, struct err *e)
 		drain(v->kvm);
 		if (likely(r >= 0)) {
 			if (unlikely(trace_on(vcpu->vm->topics, TRACE_KVM)))
-				log_trace(vcpu->vm->log, TRACE_KVM, "exit %u", v->run->exit_reason);
+				log_trace(vcpu->vm->log, TRACE_KVM, "cpu%u exit %u", vcpu->index, v->run->exit_reason);
 			if (!handle(v, &exit, e))
 				break;
 			continue;

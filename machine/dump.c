@@ -12,7 +12,8 @@
 
 #define CODE_LINES 4u
 
-void dump_vcpu(struct vm *vm, unsigned vcpu, const struct x86_state *st, const struct inspect_symbols *symbols, FILE *out)
+void dump_vcpu(struct vm *vm, unsigned vcpu, const struct x86_state *st, const struct inspect_symbols *symbols,
+	       FILE *out)
 {
 	const struct vcpu *v = vm->vcpu[vcpu];
 	struct inspect_memory m;
@@ -36,17 +37,45 @@ static void chip_words(void *ctx, const struct device_class *class, void *dev)
 			class->words(dev, ctx);
 }
 
-void dump_board(struct pc *pc, FILE *out)
+void dump_timers(struct pc *pc, FILE *out)
 {
 	u64 now = pc->vm->clock->now(pc->vm->clock);
 
-	if (pc->cfg.irqchip_set)
-		fprintf(out, "the interrupt controllers are the kernel's own\n");
-	pc_each(pc, chip_words, out);
 	if (!pc->vm->timers.first)
 		fprintf(out, "no timer runs\n");
 	for (const struct timer *t = pc->vm->timers.first; t; t = t->next)
 		fprintf(out, "timer of %s: in %.3f ms\n", pc_owner(pc, t), ((double)t->deadline - (double)now) / 1e6);
+}
+
+void dump_board(struct pc *pc, FILE *out)
+{
+	if (pc->cfg.irqchip_set)
+		fprintf(out, "the interrupt controllers are the kernel's own\n");
+	pc_each(pc, chip_words, out);
+	dump_timers(pc, out);
+}
+
+void dump_interrupts(const struct pc *pc, FILE *out)
+{
+	if (pc->cfg.irqchip_set) {
+		fprintf(out, "the interrupt controllers are the kernel's own\n");
+		return;
+	}
+	for (unsigned v = 0; v < 256; v++) {
+		u64 sum = 0;
+
+		for (unsigned i = 0; i < pc->cfg.vcpus; i++)
+			sum += pc->lapic.apic[i].taken[v];
+		if (!sum)
+			continue;
+		fprintf(out, "vector %02x ", v);
+		for (unsigned i = 0; i < pc->cfg.vcpus; i++)
+			fprintf(out, " %10" PRIu64, pc->lapic.apic[i].taken[v]);
+		fputc('\n', out);
+	}
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		if (pc->ioapic.raised[i])
+			fprintf(out, "input %-2u   %10" PRIu64 "\n", i, pc->ioapic.raised[i]);
 }
 
 void dump_log(struct vm *vm, void (*print)(void *ctx, FILE *out), void *ctx)

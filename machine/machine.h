@@ -58,8 +58,8 @@ struct machine_config {
 	struct log *log;
 };
 
-/* Whether a kernel file is one that is whole by itself: no bzImage, or one whose version string is not Linux's, "RELEASE
- * (USER@HOST) …". */
+/* Whether a kernel file is one that is whole by itself: no bzImage, or one whose version string is not Linux's,
+ * "RELEASE (USER@HOST) …". */
 bool machine_kernel_is_foreign(const struct machine_blob *file);
 
 struct machine;

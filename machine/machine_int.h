@@ -1,4 +1,5 @@
-/* What building (machine.c), running (machine_run.c) and resetting (machine_reset.c) a machine share; nobody else includes it. */
+/* What building (machine.c), running (machine_run.c) and resetting (machine_reset.c) a machine share; nobody else
+ * includes it. */
 #ifndef MACHINE_MACHINE_INT_H
 #define MACHINE_MACHINE_INT_H
 
@@ -38,7 +39,8 @@ struct machine {
 	struct err why; /* of the first vCPU that could not go on; under wait_lock */
 };
 
-/* machine.c: the processors as firmware leaves them and the kernel in memory, or the firmware's own image in its place. */
+/* machine.c: the processors as firmware leaves them and the kernel in memory, or the firmware's own image in its place.
+ */
 int machine_load(struct machine *m, struct err *e);
 /* machine_reset.c: all processors are out; the board, RAM and the processors as they were when the machine was new. */
 int machine_reset(struct machine *m, struct err *e);

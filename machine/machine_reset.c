@@ -1,6 +1,6 @@
 /*
- * The board's reset (machine_int.h): chips to their power-on state, processors too, then what firmware or this program's
- * loader does at power-on.
+ * The board's reset (machine_int.h): chips to their power-on state, processors too, then what firmware or this
+ * program's loader does at power-on.
  *
  * RAM keeps its contents under firmware, as after a warm reset; a kernel that is loaded directly finds it zeroed.
  */

@@ -5,8 +5,8 @@
  * it (on_stop) or the time is up. `wait_lock` guards nothing but that sleep; it is taken inside vm->lock at times,
  * never the other way round.
  *
- * A reset of the board stops the VM as every other end does; when all vCPU threads have gone, the machine is made as new and
- * they start again.
+ * A reset of the board stops the VM as every other end does; when all vCPU threads have gone, the machine is made as
+ * new and they start again.
  */
 #include "machine/machine_int.h"
 

@@ -20,6 +20,7 @@
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vmexit.h"
 
 #define VECTORS_WITH_ERROR                                                                                             \
@@ -372,11 +373,9 @@ static noinline void trace_event(struct x86_cpu *cpu, const struct x86_event *ev
 	static const char *const kinds[] = {"none",	      "fault", "trap",	    "int n",
 					    "soft exception", "icebp", "interrupt", "nmi"};
 
-	log_trace(cpu->vm->log, TRACE_INT, "cpu%u %s %02x error %#x cr2 %#llx at %04x:%#llx ss:rsp %04x:%#llx cpl %u%s",
-		  cpu->vcpu.index, kinds[ev->kind], ev->vector, ev->has_error ? ev->error : 0,
-		  (unsigned long long)ev->cr2, cpu->st.seg[CS].sel, (unsigned long long)cpu->st.rip,
-		  cpu->st.seg[SS].sel, (unsigned long long)cpu->st.gpr[RSP], cpu->st.cpl,
-		  cpu->c.guest ? " in guest" : "");
+	trace_cpu(cpu, NULL, TRACE_INT, "%s %02x error %#x cr2 %#llx cs %04x ss:rsp %04x:%#llx", kinds[ev->kind],
+		  ev->vector, ev->has_error ? ev->error : 0, (unsigned long long)ev->cr2, cpu->st.seg[CS].sel,
+		  cpu->st.seg[SS].sel, (unsigned long long)cpu->st.gpr[RSP]);
 }
 
 /* A software event that does not reach its handler leaves RIP at the instruction. Returns the RIP behind it, 0 for

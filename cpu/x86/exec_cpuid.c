@@ -1,6 +1,7 @@
 /* CPUID: the model's answer (arch/x86/cpuid.c), with what depends on this processor's registers. */
 #include "arch/x86/model.h"
 #include "cpu/x86/int.h"
+#include "cpu/x86/trace.h"
 
 HANDLER(op_cpuid)
 {
@@ -17,8 +18,8 @@ HANDLER(op_cpuid)
 
 	x86_cpuid(cpu->model, leaf, subleaf, &env, out);
 	if (trace_on(cpu->topics, TRACE_CPUID))
-		log_trace(cpu->vm->log, TRACE_CPUID, "cpuid %08x/%x: %08x %08x %08x %08x", leaf, subleaf, out[0],
-			  out[1], out[2], out[3]);
+		trace_cpu(cpu, in, TRACE_CPUID, "cpuid %08x/%x: %08x %08x %08x %08x", leaf, subleaf, out[0], out[1],
+			  out[2], out[3]);
 	st->gpr[RAX] = out[0];
 	st->gpr[RBX] = out[1];
 	st->gpr[RCX] = out[2];

@@ -7,6 +7,26 @@
  */
 #include "cpu/x86/int.h"
 #include "cpu/x86/string_op.h"
+#include "cpu/x86/trace.h"
+
+static u64 port_read(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size)
+{
+	u64 v;
+
+	cpu->n.pio++;
+	v = vm_port_read(cpu->vm, port, size);
+	if (trace_on(cpu->topics, TRACE_PORT))
+		trace_cpu(cpu, in, TRACE_PORT, "in %04x size %u = %llx", port, size, (unsigned long long)v);
+	return v;
+}
+
+static void port_write(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, u64 v)
+{
+	cpu->n.pio++;
+	if (trace_on(cpu->topics, TRACE_PORT))
+		trace_cpu(cpu, in, TRACE_PORT, "out %04x size %u = %llx", port, size, (unsigned long long)v);
+	vm_port_write(cpu->vm, port, size, v);
+}
 
 /* imm: the port if aux is set, else it is DX. */
 static u16 port_of(const struct x86_cpu *cpu, const struct insn *in) { return in->aux ? in->imm : cpu->st.gpr[RDX]; }
@@ -17,8 +37,7 @@ HANDLER(in_port)
 	u64 v;
 
 	TRY(cpu, in, io_check(cpu, in, port, in->opsize, true, false));
-	cpu->n.pio++;
-	v = vm_port_read(cpu->vm, port, in->opsize);
+	v = port_read(cpu, in, port, in->opsize);
 	reg_write(cpu, CPU_OFF(st.gpr[RAX]), in->opsize, v);
 	io_watch(cpu, port, in->opsize);
 	LEAVE(cpu, in, OUT_END);
@@ -29,8 +48,7 @@ HANDLER(out_port)
 	u16 port = port_of(cpu, in);
 
 	TRY(cpu, in, io_check(cpu, in, port, in->opsize, false, false));
-	cpu->n.pio++;
-	vm_port_write(cpu->vm, port, in->opsize, reg_read(cpu, CPU_OFF(st.gpr[RAX]), in->opsize));
+	port_write(cpu, in, port, in->opsize, reg_read(cpu, CPU_OFF(st.gpr[RAX]), in->opsize));
 	io_watch(cpu, port, in->opsize);
 	LEAVE(cpu, in, OUT_END);
 }
@@ -77,8 +95,7 @@ HANDLER(ins)
 	TRY(cpu, in, io_check(cpu, in, port, size, true, true));
 	TRY(cpu, in, string_la(cpu, in, RDI, size, ACC_WRITE, &la));
 	TRY(cpu, in, mem_probe(cpu, la, size, ACC_WRITE));
-	cpu->n.pio++;
-	v = vm_port_read(cpu->vm, port, size);
+	v = port_read(cpu, in, port, size);
 	TRY(cpu, in, mem_write_n(cpu, la, &v, size, 0));
 	string_step(cpu, in, RDI, size);
 	return string_done(cpu, in, port);
@@ -95,8 +112,7 @@ HANDLER(outs)
 	TRY(cpu, in, io_check(cpu, in, port, size, false, true));
 	TRY(cpu, in, string_la(cpu, in, RSI, size, ACC_READ, &la));
 	TRY(cpu, in, mem_read_n(cpu, la, &v, size, string_acc(in, RSI)));
-	cpu->n.pio++;
-	vm_port_write(cpu->vm, port, size, v);
+	port_write(cpu, in, port, size, v);
 	string_step(cpu, in, RSI, size);
 	return string_done(cpu, in, port);
 }

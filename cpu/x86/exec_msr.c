@@ -5,6 +5,7 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
@@ -63,12 +64,12 @@ bool msr_write(struct x86_cpu *cpu, u32 index, u64 v)
 	return lack(cpu, r);
 }
 
-static noinline void trace_msr(struct x86_cpu *cpu, const char *verb, u32 index, u64 v, bool ok)
+static noinline void trace_msr(struct x86_cpu *cpu, const struct insn *in, const char *verb, u32 index, u64 v, bool ok)
 {
 	const struct x86_msr_row *r = x86_msr_find(cpu->model, index);
 
-	log_trace(cpu->vm->log, TRACE_MSR, "cpu%u %s %#x %s %s %#llx", cpu->vcpu.index, verb, index,
-		  r ? r->name : "(unknown)", ok ? "=" : "#GP", (unsigned long long)v);
+	trace_cpu(cpu, in, TRACE_MSR, "%s %#x %s %s %#llx", verb, index, r ? r->name : "(unknown)", ok ? "=" : "#GP",
+		  (unsigned long long)v);
 }
 
 HANDLER(op_rdmsr)
@@ -80,7 +81,7 @@ HANDLER(op_rdmsr)
 	TRY(cpu, in, vmexit_check_msr(cpu, index, false));
 	ok = (vapic_msr(cpu, index) && vapic_msr_read(cpu, index, &v)) || msr_read(cpu, index, &v);
 	if (trace_on(cpu->topics, TRACE_MSR))
-		trace_msr(cpu, "rdmsr", index, v, ok);
+		trace_msr(cpu, in, "rdmsr", index, v, ok);
 	if (!ok)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	cpu->st.gpr[RAX] = (u32)v;
@@ -100,7 +101,7 @@ HANDLER(op_wrmsr)
 		virtual = vapic_msr_write(cpu, index, v);
 	ok = virtual == VAPIC_MSR_NOT ? msr_write(cpu, index, v) : virtual == VAPIC_MSR_DONE;
 	if (trace_on(cpu->topics, TRACE_MSR))
-		trace_msr(cpu, "wrmsr", index, v, ok);
+		trace_msr(cpu, in, "wrmsr", index, v, ok);
 	if (!ok)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	LEAVE(cpu, in, OUT_END);

@@ -12,6 +12,7 @@
 #include "cpu/x86/debug.h"
 #include "cpu/x86/share.h"
 #include "cpu/x86/space.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vapic.h"
 
 /* One page's share of an access. */
@@ -80,12 +81,12 @@ static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struc
 {
 	if (w->stage == 0) {
 		if (trace_on(cpu->topics, TRACE_PF))
-			log_trace(cpu->vm->log, TRACE_PF, "page fault at %#llx error %#x, block at %#llx",
-				  (unsigned long long)la, w->error, (unsigned long long)cpu->st.rip);
+			trace_cpu(cpu, NULL, TRACE_PF, "page fault at %#llx error %#x", (unsigned long long)la,
+				  w->error);
 		return x86_fault_pf(cpu, la, w->error);
 	}
 	if (trace_on(cpu->topics, TRACE_PF))
-		log_trace(cpu->vm->log, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
+		trace_cpu(cpu, NULL, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
 			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error,
 			  (unsigned long long)la);
 	if (cpu->c.ept && w->apic)
@@ -256,6 +257,9 @@ static noinline void mmio_read(struct x86_cpu *cpu, u64 pa, u8 *buf, unsigned si
 		cpu->n.mmio++;
 		if (!cpu->apic_ops || !cpu->apic_ops->mmio_read(cpu->apic, pa, n, &v))
 			v = vm_mmio_read(cpu->vm, pa, n);
+		if (trace_on(cpu->topics, TRACE_MMIO))
+			trace_cpu(cpu, NULL, TRACE_MMIO, "read %llx size %u = %llx", (unsigned long long)pa, n,
+				  (unsigned long long)v);
 		memcpy(buf, &v, n);
 	}
 }
@@ -268,6 +272,9 @@ static noinline void mmio_write(struct x86_cpu *cpu, u64 pa, const u8 *buf, unsi
 		n = io_size(size);
 		memcpy(&v, buf, n);
 		cpu->n.mmio++;
+		if (trace_on(cpu->topics, TRACE_MMIO))
+			trace_cpu(cpu, NULL, TRACE_MMIO, "write %llx size %u = %llx", (unsigned long long)pa, n,
+				  (unsigned long long)v);
 		if (!cpu->apic_ops || !cpu->apic_ops->mmio_write(cpu->apic, pa, n, v))
 			vm_mmio_write(cpu->vm, pa, n, v);
 	}
@@ -326,7 +333,7 @@ static noinline void trace_access(struct x86_cpu *cpu, const char *what, u64 la,
 
 	for (unsigned i = 0; i < n; i++)
 		snprintf(hex + 2 * i, 3, "%02x", ((const u8 *)buf)[n - 1 - i]);
-	log_trace(cpu->vm->log, TRACE_MEM, "%s %u at %#llx (%s %#llx) %s%s", what, size, (unsigned long long)la,
+	trace_cpu(cpu, NULL, TRACE_MEM, "%s %u at %#llx (%s %#llx) %s%s", what, size, (unsigned long long)la,
 		  p->host ? "ram" : "mmio", (unsigned long long)p->pa, hex, size > n ? "…" : "");
 }
 

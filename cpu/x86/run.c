@@ -9,8 +9,9 @@
  *        ▼                  │                 │
  *    block_run ──outcome────┘─────────────────┘
  *
- * One instruction at a time (MODE_SINGLE) when something must be looked at after each: an interrupt shadow, TF, code breakpoints, instruction
- * traces. Other threads speak to the loop only through c.attention, which is also the futex on which a halted processor sleeps.
+ * One instruction at a time (MODE_SINGLE) when something must be looked at after each: an interrupt shadow, TF, code
+ * breakpoints, instruction traces. Other threads speak to the loop only through c.attention, which is also the futex on
+ * which a halted processor sleeps.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -26,6 +27,7 @@
 #include "cpu/x86/decode.h"
 #include "cpu/x86/exec.h"
 #include "cpu/x86/monitor.h"
+#include "cpu/x86/msr.h"
 #include "cpu/x86/share.h"
 #include "cpu/x86/stub.h"
 #include "cpu/x86/trace.h"
@@ -33,8 +35,8 @@
 #include "cpu/x86/vmexit.h"
 
 /*
- * Instructions that run between two visits to the loop. Not every handler's NEXT is a sibling call, so this also bounds the
- * stack.
+ * Instructions that run between two visits to the loop. Not every handler's NEXT is a sibling call, so this also bounds
+ * the stack.
  */
 #define CHAIN_MAX 2048
 
@@ -58,14 +60,9 @@ static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 
 	switch (o) {
 	case OUT_NEXT:
-	case OUT_JUMP:
-		return;
-	case OUT_END:
-		cpu->st.rip = next;
-		return;
-	case OUT_RETRY:
-		cpu->st.rip += in->off;
-		return;
+	case OUT_JUMP: return;
+	case OUT_END: cpu->st.rip = next; return;
+	case OUT_RETRY: cpu->st.rip += in->off; return;
 	case OUT_FAULT:
 		if (in)
 			cpu->st.rip = mask_ip(cpu, insn_rip(cpu, in), size);
@@ -107,7 +104,8 @@ static enum outcome run_once(struct x86_cpu *cpu)
 	return o;
 }
 
-/* SDM vol. 3 18.3.1.1 "Instruction-Breakpoint Exception Condition": DR7's enabled breakpoints of type 00. Gives DR6 bits. */
+/* SDM vol. 3 18.3.1.1 "Instruction-Breakpoint Exception Condition": DR7's enabled breakpoints of type 00. Gives DR6
+ * bits. */
 static u64 code_breakpoints(const struct x86_cpu *cpu)
 {
 	u64 hits = 0, la = cpu->st.rip + (cpu->c.mode & 2 ? 0 : cpu->st.seg[CS].base);
@@ -313,8 +311,9 @@ static void soft_assert_intr(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INTR); }
 static void soft_assert_nmi(struct vcpu *v) { poke(x86_cpu_of(v), ATT_NMI); }
 
 /*
- * INIT and start-up messages come one after the other (vm->lock is held), so that only a SIPI that follows the INIT is still pending when
- * the processor gets to either. One that finds it running stays pending, to no effect, until the next INIT takes it away.
+ * INIT and start-up messages come one after the other (vm->lock is held), so that only a SIPI that follows the INIT is
+ * still pending when the processor gets to either. One that finds it running stays pending, to no effect, until the
+ * next INIT takes it away.
  */
 static void soft_assert_init(struct vcpu *v)
 {
@@ -367,6 +366,8 @@ static void soft_drop_code(struct vcpu *v, u64 pa, u64 len) { share_drop(x86_cpu
 
 static const struct vcpu_counters *soft_counters(struct vcpu *v) { return &x86_cpu_of(v)->n; }
 
+static bool soft_read_msr(struct vcpu *v, u32 index, u64 *value) { return msr_read(x86_cpu_of(v), index, value); }
+
 static const struct vcpu_shutdown *soft_shutdown(struct vcpu *v) { return &x86_cpu_of(v)->shut; }
 
 static void soft_destroy(struct vcpu *v)
@@ -392,11 +393,13 @@ static const struct vcpu_ops soft_ops = {
 	.assert_sipi = soft_assert_sipi,
 	.drop_code = soft_drop_code,
 	.counters = soft_counters,
+	.read_msr = soft_read_msr,
 	.shutdown = soft_shutdown,
 	.destroy = soft_destroy,
 };
 
-int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, const struct soft_options *o, struct vcpu **out, struct err *e)
+int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, const struct soft_options *o,
+		  struct vcpu **out, struct err *e)
 {
 	struct x86_cpu *cpu = aligned_alloc(64, ALIGN_UP(sizeof(*cpu), 64));
 

@@ -22,6 +22,7 @@
 #include "cpu/x86/block.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
+#include "cpu/x86/trace.h"
 
 void *svm_page(struct x86_cpu *cpu, u64 pa, bool write)
 {
@@ -269,7 +270,7 @@ static void inject(struct x86_cpu *cpu, const struct vmcb *b)
 static void exit_invalid(struct x86_cpu *cpu, enum vmrun_rule broken)
 {
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMRUN refused: %s: %s", vmrun_rule_rows[broken].name,
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMRUN refused: %s: %s", vmrun_rule_rows[broken].name,
 			  vmrun_rule_rows[broken].text);
 	x86_exit(cpu, EXIT_INVALID, 0, 0);
 	svm_vmexit(cpu, 0);
@@ -312,7 +313,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 	}
 	x86_update_all(cpu);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMRUN vmcb %#llx asid %u rip %#llx inject %#llx",
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMRUN vmcb %#llx asid %u rip %#llx inject %#llx",
 			  (unsigned long long)pa, b.c.asid, (unsigned long long)st->rip,
 			  (unsigned long long)b.c.event_inj);
 	if (b.c.event_inj & EVI_VALID)
@@ -448,9 +449,8 @@ static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 
 static noinline void trace_exit(struct x86_cpu *cpu, u32 exit, const struct vmcb *v)
 {
-	log_trace(cpu->vm->log, TRACE_VMEXIT,
-		  "#VMEXIT %s code %#llx info %#llx %#llx intinfo %#llx rip %#llx next %#llx", x86_exit_rows[exit].name,
-		  (unsigned long long)v->c.exit_code, (unsigned long long)v->c.exit_info1,
+	trace_cpu(cpu, NULL, TRACE_VMEXIT, "#VMEXIT %s code %#llx info %#llx %#llx intinfo %#llx rip %#llx next %#llx",
+		  x86_exit_rows[exit].name, (unsigned long long)v->c.exit_code, (unsigned long long)v->c.exit_info1,
 		  (unsigned long long)v->c.exit_info2, (unsigned long long)v->c.exit_int_info,
 		  (unsigned long long)v->s.rip, (unsigned long long)v->c.next_rip);
 }

@@ -8,6 +8,7 @@
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vmexit.h"
 
 #define TSS16_MIN 0x2b
@@ -296,7 +297,7 @@ enum outcome task_switch(struct x86_cpu *cpu, u16 sel, enum task_reason why, u64
 	if (o != OUT_NEXT)
 		return o;
 	if (trace_on(cpu->topics, TRACE_INT))
-		log_trace(cpu->vm->log, TRACE_INT, "cpu%u task %04x -> %04x", cpu->vcpu.index, cpu->st.tr.sel, sel);
+		trace_cpu(cpu, NULL, TRACE_INT, "task %04x -> %04x", cpu->st.tr.sel, sel);
 	o = task_enter(cpu, &t, why == TASK_CALL || why == TASK_GATE, has_error, error, ext);
 	if (o == OUT_NEXT)
 		return OUT_JUMP;

@@ -1,12 +1,13 @@
 #include "cpu/x86/trace.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "cpu/x86/decode.h"
 #include "cpu/x86/mem.h"
 
 static const char *const gpr_name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-					 "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+					 "r8",	"r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
 /* Bytes at RIP without side effects on the guest beyond what the fetch itself will do anyway. */
 static unsigned code_at_rip(struct x86_cpu *cpu, u8 *buf)
@@ -31,6 +32,20 @@ static unsigned code_at_rip(struct x86_cpu *cpu, u8 *buf)
 	return n;
 }
 
+noinline void trace_cpu(struct x86_cpu *cpu, const struct insn *in, enum trace_topic t, const char *fmt, ...)
+{
+	u64 rip = in ? insn_rip(cpu, in) : cpu->st.rip;
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_trace(cpu->vm->log, t, "cpu%u %c%u %016llx%s %s", cpu->vcpu.index, cpu->c.guest ? 'g' : 'h', cpu->st.cpl,
+		  (unsigned long long)rip, in || t == TRACE_INSN || t == TRACE_INT || t == TRACE_VMEXIT ? "" : "+",
+		  text);
+}
+
 void trace_insn_before(struct x86_cpu *cpu)
 {
 	u8 bytes[16];
@@ -38,8 +53,7 @@ void trace_insn_before(struct x86_cpu *cpu)
 	unsigned n = code_at_rip(cpu, bytes);
 
 	insn_text(bytes, n, cpu->c.mode, cpu->st.rip, text, sizeof(text));
-	log_trace(cpu->vm->log, TRACE_INSN, "%s%u %016llx %s", cpu->c.guest ? "g" : "h", cpu->st.cpl,
-		  (unsigned long long)cpu->st.rip, n ? text : "(not mapped)");
+	trace_cpu(cpu, NULL, TRACE_INSN, "%s", n ? text : "(not mapped)");
 	memcpy(cpu->trace_gpr, cpu->st.gpr, sizeof(cpu->trace_gpr));
 }
 
@@ -50,6 +64,8 @@ void trace_insn_after(struct x86_cpu *cpu)
 
 	for (unsigned i = 0; i < 16; i++)
 		if (cpu->trace_gpr[i] != cpu->st.gpr[i] && at < 400)
-			at += snprintf(line + at, sizeof(line) - at, " %s=%llx", gpr_name[i], (unsigned long long)cpu->st.gpr[i]);
-	log_trace(cpu->vm->log, TRACE_INSN, "    fl=%05llx%s", (unsigned long long)x86_rflags(&cpu->st), at ? line : "");
+			at += snprintf(line + at, sizeof(line) - at, " %s=%llx", gpr_name[i],
+				       (unsigned long long)cpu->st.gpr[i]);
+	log_trace(cpu->vm->log, TRACE_INSN, "cpu%u    fl=%05llx%s", cpu->vcpu.index,
+		  (unsigned long long)x86_rflags(&cpu->st), at ? line : "");
 }

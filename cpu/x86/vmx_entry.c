@@ -18,6 +18,7 @@
 #include "cpu/x86/exec.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/svm.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vmx.h"
 
 #define has(f, word, name) (((f)[VMCS_##word] & (u32)VMX_##word##_##name) != 0)
@@ -183,7 +184,7 @@ static void inject(struct x86_cpu *cpu, const u64 *f)
 
 static noinline void trace_refusal(struct x86_cpu *cpu, enum vmentry_rule broken)
 {
-	log_trace(cpu->vm->log, TRACE_VMEXIT, "VM entry refused: %s: %s", vmentry_rule_rows[broken].name,
+	trace_cpu(cpu, NULL, TRACE_VMEXIT, "VM entry refused: %s: %s", vmentry_rule_rows[broken].name,
 		  vmentry_rule_rows[broken].text);
 }
 
@@ -211,7 +212,7 @@ static void enter_guest(struct x86_cpu *cpu, struct vmcs *page, const u64 *f)
 	}
 	page->launch = VMCS_LAUNCHED;
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VM entry vmcs %#llx vpid %u rip %#llx event %#llx",
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VM entry vmcs %#llx vpid %u rip %#llx event %#llx",
 			  (unsigned long long)cpu->st.vmx.vmcs, cpu->c.asid, (unsigned long long)cpu->st.rip,
 			  (unsigned long long)f[VMCS_ENTRY_EVENT]);
 	if (f[VMCS_ENTRY_EVENT] & VEV_VALID)

@@ -8,6 +8,7 @@
 #include "arch/x86/model.h"
 #include "arch/x86/walk.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vmx.h"
 
 #define has(f, word, name) (((f)[VMCS_##word] & (u32)VMX_##word##_##name) != 0)
@@ -155,8 +156,8 @@ void vmx_exit_entry_failed(struct x86_cpu *cpu, struct vmcs *v, enum x86_exit ex
 	v->f[VMCS_REASON] = x86_exit_rows[exit].vmx_reason | VMX_ENTRY_FAILED;
 	v->f[VMCS_QUALIFICATION] = qualification;
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VM entry failed: %s, qualification %llu",
-			  x86_exit_rows[exit].text, (unsigned long long)qualification);
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VM entry failed: %s, qualification %llu", x86_exit_rows[exit].text,
+			  (unsigned long long)qualification);
 	host_load(cpu, v);
 }
 
@@ -274,7 +275,7 @@ static void exit_info_out(struct x86_cpu *cpu, u64 *f, u64 next_rip)
 
 static noinline void trace_exit(struct x86_cpu *cpu, const u64 *f)
 {
-	log_trace(cpu->vm->log, TRACE_VMEXIT,
+	trace_cpu(cpu, NULL, TRACE_VMEXIT,
 		  "VM exit %s reason %llu qualification %#llx gpa %#llx event %#llx idt %#llx rip %#llx length %llu",
 		  x86_exit_rows[cpu->c.vmexit.exit].name, (unsigned long long)f[VMCS_REASON],
 		  (unsigned long long)f[VMCS_QUALIFICATION], (unsigned long long)f[VMCS_GPA],

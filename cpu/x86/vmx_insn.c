@@ -7,6 +7,7 @@
 #include "arch/x86/model.h"
 #include "cpu/x86/int.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vmx.h"
 
 #define FEATURE_CONTROL_VMX (BIT(0) | BIT(2)) /* locked, VMX outside SMX */
@@ -31,7 +32,7 @@ void vmx_fail(struct x86_cpu *cpu, enum vmx_error error)
 	v->f[VMCS_INSN_ERROR] = error;
 	status(cpu, ZF_AX);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		log_trace(cpu->vm->log, TRACE_VMEXIT, "VMX instruction failed: error %u", error);
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMX instruction failed: error %u", error);
 }
 
 static bool wrong_mode(const struct x86_cpu *cpu)

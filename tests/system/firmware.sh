@@ -47,7 +47,7 @@ ovmf)
 memtest)
 	need /boot/memtest86+x64.bin
 	until_says 'Pass: *1 ' 3000 --memory 64M --kernel /boot/memtest86+x64.bin --append console=ttyS0,115200
-	grep -aq 'Errors: *[1-9]' "$tmp/out" && die "memtest86+ found errors"
+	! grep -aq 'Errors: *[1-9]' "$tmp/out" || die "memtest86+ found errors"
 	;;
 grub)
 	need /usr/share/seabios/bios-256k.bin

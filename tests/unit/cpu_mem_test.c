@@ -15,6 +15,7 @@
 #include "cpu/x86/exec.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
+#include "cpu/x86/trace.h"
 #include "cpu/x86/vapic.h"
 
 #define RAM	(16ull << 20)
@@ -24,6 +25,7 @@
 
 static unsigned dropped_code; /* calls of block_written */
 
+void trace_cpu(struct x86_cpu *cpu, const struct insn *in, enum trace_topic t, const char *fmt, ...) {}
 enum outcome x86_fault(struct x86_cpu *cpu, unsigned vector, u32 error)
 {
 	cpu->c.event = (struct x86_event){.kind = EV_FAULT, .vector = vector, .error = error};
@@ -48,7 +50,7 @@ void vmexit_decode_controls(struct x86_cpu *cpu) {}
 void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all) {}
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
 enum outcome vmexit_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
-			  bool is_string, bool is_rep)
+			     bool is_string, bool is_rep)
 {
 	return OUT_EXIT;
 }

@@ -172,9 +172,9 @@ static void map_apic(void)
 
 static void touch(void)
 {
-	u32 a = 0x40000000, b, c, d, low, high;
+	u32 a = 0x40000000, b, c = 0, d, low, high;
 
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
 	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0x1b));
 	watched = *(volatile u32 *)0xfec00000; /* IOAPIC */
 	out8(0x80, 0x77);
