@@ -19,6 +19,7 @@ typedef unsigned long u64;
 
 volatile u64 counter, watched, ap_counter;
 volatile u32 ap_runs;
+volatile double half;
 static u64 idt[64] __attribute__((aligned(16)));
 extern const u8 ap_start[], ap_end[];
 
@@ -145,9 +146,8 @@ int add_up(int a, int b)
 
 static void debug(void)
 {
-	double half = 0.5;
-
 	start_second();
+	half = 0.5; /* in an SSE register, to be looked at */
 	for (int i = 0;; i++) {
 		counter += (u64)add_up(i, 1);
 		half += 1;
