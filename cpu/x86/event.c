@@ -59,12 +59,20 @@ enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 in
 	return OUT_EXIT;
 }
 
-/* INT n, INT3 and INTO: the gate's DPL counts, and errors on the way do not have EXT set. */
+/* INT n, INT3 and INTO: the gate's DPL counts. */
 static bool event_is_soft(const struct x86_event *ev) { return ev->kind == EV_SOFT_INT || ev->kind == EV_SOFT_EXC; }
-static u32 event_ext(const struct x86_event *ev) { return !event_is_soft(ev); }
 static bool event_is_exception(const struct x86_event *ev)
 {
 	return ev->kind == EV_FAULT || ev->kind == EV_TRAP || ev->kind == EV_SOFT_EXC || ev->kind == EV_PRIV_SOFT;
+}
+
+/*
+ * EXT in the error code of a fault on the way. SDM vol. 3 6.13 "Error Code": set unless the program asked for the
+ * event; APM vol. 2 8.4.1 "Selector-Error Code": set for sources outside the processor, which an exception is not.
+ */
+static u32 event_ext(const struct x86_cpu *cpu, const struct x86_event *ev)
+{
+	return cpu->model->vendor == X86_AMD ? !event_is_soft(ev) && !event_is_exception(ev) : !event_is_soft(ev);
 }
 
 /* RFLAGS as pushed: SDM vol. 3 18.3.1.1: RF is set by all faults but an instruction breakpoint. */
@@ -134,7 +142,7 @@ static enum outcome gate_read(struct x86_cpu *cpu, const struct x86_event *ev, u
 			      struct x86_gate *g)
 {
 	u64 d[2] = {0}, la = cpu->st.idtr.base + ev->vector * size;
-	u32 error = ev->vector * 8u + 2 + event_ext(ev);
+	u32 error = ev->vector * 8u + 2 + event_ext(cpu, ev);
 	enum outcome o;
 
 	if (ev->vector * size + size - 1 > cpu->st.idtr.limit)
@@ -172,10 +180,10 @@ static enum outcome handler_read(struct x86_cpu *cpu, const struct x86_gate *g, 
 /* SDM vol. 3 6.14.2 to 6.14.5: an aligned stack, always SS:RSP, IST. */
 static enum outcome enter64(struct x86_cpu *cpu, const struct x86_event *ev, unsigned cpl)
 {
-	struct frame f = {.size = 8, .code64 = true, .ss_error = event_ext(ev)};
+	struct frame f = {.size = 8, .code64 = true, .ss_error = event_ext(cpu, ev)};
 	struct code_target t;
 	struct x86_gate g;
-	u32 ext = event_ext(ev);
+	u32 ext = event_ext(cpu, ev);
 	enum outcome o = gate_read(cpu, ev, 16, BIT(SYS_INT) | BIT(SYS_TRAP), cpl, &g);
 
 	if (o == OUT_NEXT)
@@ -246,7 +254,7 @@ static enum outcome enter_legacy(struct x86_cpu *cpu, const struct x86_event *ev
 	struct code_target t;
 	struct x86_gate g;
 	struct frame f;
-	u32 ext = event_ext(ev);
+	u32 ext = event_ext(cpu, ev);
 	bool v86 = in_v86(cpu), wide, inner;
 	enum outcome o = gate_read(cpu, ev, 8, types, cpl, &g);
 

@@ -304,7 +304,10 @@ static void piece_write(struct x86_cpu *cpu, const struct piece *p, const void *
 		block_written(cpu, p->pa, p->size);
 }
 
-/* Data breakpoints that the access has hit: traps, due after the instruction (SDM vol. 3 18.3.1.2). */
+/*
+ * Data breakpoints that the access has hit: traps, due right after the instruction (SDM vol. 3 18.3.1.2), so the rest
+ * of the running block is dropped.
+ */
 static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, bool write)
 {
 	static const u8 lengths[] = {1, 2, 8, 4};
@@ -321,6 +324,8 @@ static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, boo
 	if (hits) {
 		cpu->st.pending_db |= hits;
 		x86_update_attention(cpu);
+		if (cpu->c.running)
+			block_drop(cpu, cpu->c.running->pa, 1, true);
 	}
 	debug_watch(cpu, la, size, write);
 }

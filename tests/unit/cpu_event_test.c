@@ -356,6 +356,53 @@ static void code_breakpoint(void **state)
 	world_free(w);
 }
 
+ASM64(data_break, "mov %eax, 0x4004\n inc %ebx\n inc %ebx\n inc %ebx\n" STOP)
+ASM64(saved_rip, "mov (%rsp), %rcx\n iretq")
+
+/* In the midst of a block: the trap comes before the next instruction. */
+static void data_breakpoint(void **state)
+{
+	struct world *w = long_world("EPYC", false);
+
+	(void)state;
+	PLACE(w, CODE, data_break);
+	PLACE(w, HANDLER, saved_rip);
+	gate(w, EXC_DB, HANDLER, SYS_INT, 0, 0);
+	w->st.dr[0] = DATA + 4;
+	w->st.dr7 = DR7_FIXED | 2 | 0xdull << 16;
+	world_run_to_stop(w);
+	assert_int_equal(w->st.gpr[RCX], CODE + 7);
+	assert_int_equal(w->st.gpr[RBX], 3);
+	assert_int_equal(w->st.dr6, DR6_FIXED | 1);
+	world_free(w);
+}
+
+ASM64(undefined, "ud2")
+ASM64(saved_error, "mov (%rsp), %rcx\n" STOP)
+
+/* #UD finds its gate not present: #NP's error code says by EXT what AMD's and Intel's manuals say differently. */
+static void exception_ext(void **state)
+{
+	static const struct {
+		const char *model;
+		u32 error;
+	} row[] = {{"EPYC", 0x32}, {"Skylake-Client", 0x33}};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
+		struct world *w = long_world(row[i].model, false);
+
+		PLACE(w, CODE, undefined);
+		PLACE(w, HANDLER, saved_error);
+		gate(w, EXC_UD, HANDLER, SYS_INT, 0, 0);
+		*(u8 *)at(w, IDT + EXC_UD * 16 + 5) &= 0x7f;
+		gate(w, EXC_NP, HANDLER, SYS_INT, 0, 0);
+		world_run_to_stop(w);
+		assert_int_equal(w->st.gpr[RCX], row[i].error);
+		world_free(w);
+	}
+}
+
 ASM64(lar_ax, "lar %bx, %eax")
 ASM64(lsl_ax, "lsl %bx, %eax")
 ASM64(verw_bx, "verw %bx")
@@ -425,6 +472,8 @@ int main(void)
 		cmocka_unit_test(nmi_blocks_nmi),
 		cmocka_unit_test(single_step),
 		cmocka_unit_test(code_breakpoint),
+		cmocka_unit_test(data_breakpoint),
+		cmocka_unit_test(exception_ext),
 		cmocka_unit_test(selectors),
 	};
 
