@@ -236,13 +236,19 @@ static enum outcome dr_number(struct x86_cpu *cpu, const struct insn *in, unsign
 	return OUT_NEXT;
 }
 
+/*
+ * General detect. SVM: exceptions that need no memory come before the intercept (APM vol. 2 15.7 "Instruction
+ * Intercepts"); VMX: the exit comes before all but #UD and privilege (SDM vol. 3 25.1.1).
+ */
 static enum outcome dr_checks(struct x86_cpu *cpu, enum x86_exit exit, u64 info)
 {
+	bool wanted = x86_exit_wanted(cpu, exit), detected = cpu->st.dr7 & DR7_GD;
+
 	if (cpu->st.cpl)
 		return gp(cpu);
-	if (x86_exit_wanted(cpu, exit))
+	if (wanted && (!detected || cpu->c.vmx.on))
 		return x86_exit(cpu, exit, info, 0);
-	if (cpu->st.dr7 & DR7_GD) {
+	if (detected) {
 		x86_fault(cpu, EXC_DB, 0);
 		cpu->c.event.db = DR6_BD;
 		return OUT_FAULT;

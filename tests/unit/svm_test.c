@@ -51,6 +51,7 @@ ASM(guest_store, "mov $0x600123, %ebx\n movl $5, (%rbx)")
 ASM(guest_ud, "nop\n ud2")
 ASM(guest_pf, "mov $0x40000000, %ebx\n mov (%rbx), %ecx")
 ASM(guest_sti, "sti\n nop\n nop\n 1: jmp 1b")
+ASM(guest_dr, "mov %dr0, %r9\nhlt")
 ASM(guest_cr, "mov %cr3, %r9")
 ASM(handler, "incl 0x3000\n vmmcall")
 
@@ -437,6 +438,25 @@ static void cr_access(void **state)
 	world_free(w);
 }
 
+static void dr_access(void **state)
+{
+	struct world *w = WORLD(host_once, guest_dr);
+
+	vmcb(w)->c.dr_read = BIT(0);
+	run(w);
+	assert_exit(w, 0x20, 9, 0);
+	world_free(w);
+
+	w = WORLD(host_once, guest_dr);
+	vmcb(w)->c.dr_read = BIT(0);
+	vmcb(w)->c.exceptions = BIT(EXC_DB);
+	vmcb(w)->s.dr7 = DR7_FIXED | DR7_GD;
+	run(w);
+	assert_exit(w, 0x40 + EXC_DB, 0, 0);
+	assert_int_equal(vmcb(w)->s.dr6, DR6_FIXED | DR6_BD);
+	world_free(w);
+}
+
 static void load_save(void **state)
 {
 	struct world *w = WORLD(host_vmsave, guest_cr);
@@ -496,10 +516,19 @@ static void speed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(round_trip), cmocka_unit_test(invalid),	   cmocka_unit_test(io),
-		cmocka_unit_test(msr),	      cmocka_unit_test(nested_fault),	   cmocka_unit_test(exceptions),
-		cmocka_unit_test(inject),     cmocka_unit_test(fault_in_delivery), cmocka_unit_test(virtual_interrupt),
-		cmocka_unit_test(cr_access),  cmocka_unit_test(load_save),	   cmocka_unit_test(gif_holds_nmi),
+		cmocka_unit_test(round_trip),
+		cmocka_unit_test(invalid),
+		cmocka_unit_test(io),
+		cmocka_unit_test(msr),
+		cmocka_unit_test(nested_fault),
+		cmocka_unit_test(exceptions),
+		cmocka_unit_test(inject),
+		cmocka_unit_test(fault_in_delivery),
+		cmocka_unit_test(virtual_interrupt),
+		cmocka_unit_test(cr_access),
+		cmocka_unit_test(dr_access),
+		cmocka_unit_test(load_save),
+		cmocka_unit_test(gif_holds_nmi),
 		cmocka_unit_test(speed),
 	};
 
