@@ -440,6 +440,10 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 			return OUT_JUMP;
 		}
 		remember(cpu, &ev, &cpu->c.event);
+		/* A page fault has loaded CR2 although another event takes its place. */
+		event_interrupted(cpu, &ev);
+		if (cpu->c.event.vector == EXC_PF)
+			cpu->st.cr2 = cpu->c.event.cr2;
 		if (!combine(&ev, &cpu->c.event))
 			return shutdown(cpu);
 		ev = cpu->c.event;

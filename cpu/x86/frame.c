@@ -175,10 +175,13 @@ enum outcome frame_push(struct x86_cpu *cpu, struct frame *f)
 	unsigned old = cpl_assume(cpu, f->cpl);
 	enum outcome o;
 
-	if (total <= 64 && low <= mask - (total - 1))
+	if (total <= 64 && low <= mask - (total - 1)) {
 		o = push_together(cpu, f, low);
-	else
+		if (unlikely(o != OUT_NEXT)) /* CR2 is that of the first push that fails */
+			o = push_apart(cpu, f, mask);
+	} else {
 		o = push_apart(cpu, f, mask);
+	}
 	cpl_assume(cpu, old);
 	f->sp = low;
 	return o;
