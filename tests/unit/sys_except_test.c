@@ -58,46 +58,29 @@ struct program {
 };
 #define P(name, mode, cpl, vector, error, back)                                                                        \
 	{                                                                                                              \
-#name, mode, cpl, name##_start, name##_end, vector, error, back                                                \
+#name, mode, cpl, name##_start, name##_end, vector, error, back                                        \
 	}
 
 static void each_exception(void **state)
 {
 	static const struct program rows[] = {
-		P(de, LONG, 3, EXC_DE, 0, 2),
-		P(bp, LONG, 3, EXC_BP, 0, 0),
-		P(ud, LONG, 3, EXC_UD, 0, 2),
-		P(nm, LONG, 0, EXC_NM, 0, 2),
-		P(nm_sse, LONG, 0, EXC_NM, 0, 3),
-		P(ud_em, LONG, 0, EXC_UD, 0, 3),
-		P(mf, LONG, 3, EXC_MF, 0, 1),
-		P(xm, LONG, 3, EXC_XM, 0, 4),
-		P(xm_off, LONG, 0, EXC_UD, 0, 4),
-		P(gp_sel, LONG, 0, EXC_GP, 0xfff8, 2),
-		P(gp_0, LONG, 0, EXC_GP, 0, 2),
-		P(gp_canon, LONG, 3, EXC_GP, 0, 2),
-		P(ss_canon, LONG, 3, EXC_SS, 0, 1),
-		P(ss_rbp, LONG, 3, EXC_SS, 0, 3),
-		P(pf_r, LONG, 0, EXC_PF, 0, 7),
-		P(pf_w, LONG, 3, EXC_PF, PF_W | PF_U, 11),
-		P(soft, LONG, 3, 0x45, 0, 0),
-		P(icebp, LONG, 3, EXC_DB, 0, 0),
-		P(de32, PROT32, 3, EXC_DE, 0, 2),
-		P(of32, PROT32, 3, EXC_OF, 0, 0),
-		P(br32, PROT32, 3, EXC_BR, 0, 6),
-		P(bp32, PROT32, 3, EXC_BP, 0, 0),
-		P(ud32, PROT32, 0, EXC_UD, 0, 2),
-		P(aam32, COMPAT, 3, EXC_DE, 0, 2),
-		P(of32, COMPAT, 3, EXC_OF, 0, 0),
-		P(de16, REAL, 0, EXC_DE, 0, 2),
-		P(of16, REAL, 0, EXC_OF, 0, 0),
-		P(br16, REAL, 0, EXC_BR, 0, 4),
-		P(gp16, REAL, 0, EXC_GP, 0, 2),
-		P(ss16, REAL, 0, EXC_SS, 0, 3),
-		P(soft16, REAL, 0, 0x45, 0, 0),
-		P(ud16, REAL, 0, EXC_UD, 0, 2),
-		P(bp16, REAL, 0, EXC_BP, 0, 0),
-		P(gp16, PROT16, 0, EXC_GP, 0, 2),
+		P(de, LONG, 3, EXC_DE, 0, 2),	    P(bp, LONG, 3, EXC_BP, 0, 0),
+		P(ud, LONG, 3, EXC_UD, 0, 2),	    P(nm, LONG, 0, EXC_NM, 0, 2),
+		P(nm_sse, LONG, 0, EXC_NM, 0, 3),   P(ud_em, LONG, 0, EXC_UD, 0, 3),
+		P(mf, LONG, 3, EXC_MF, 0, 1),	    P(xm, LONG, 3, EXC_XM, 0, 4),
+		P(xm_off, LONG, 0, EXC_UD, 0, 4),   P(gp_sel, LONG, 0, EXC_GP, 0xfff8, 2),
+		P(gp_0, LONG, 0, EXC_GP, 0, 2),	    P(gp_canon, LONG, 3, EXC_GP, 0, 2),
+		P(ss_canon, LONG, 3, EXC_SS, 0, 1), P(ss_rbp, LONG, 3, EXC_SS, 0, 3),
+		P(pf_r, LONG, 0, EXC_PF, 0, 7),	    P(pf_w, LONG, 3, EXC_PF, PF_W | PF_U, 11),
+		P(soft, LONG, 3, 0x45, 0, 0),	    P(icebp, LONG, 3, EXC_DB, 0, 0),
+		P(de32, PROT32, 3, EXC_DE, 0, 2),   P(of32, PROT32, 3, EXC_OF, 0, 0),
+		P(br32, PROT32, 3, EXC_BR, 0, 6),   P(bp32, PROT32, 3, EXC_BP, 0, 0),
+		P(ud32, PROT32, 0, EXC_UD, 0, 2),   P(aam32, COMPAT, 3, EXC_DE, 0, 2),
+		P(of32, COMPAT, 3, EXC_OF, 0, 0),   P(de16, REAL, 0, EXC_DE, 0, 2),
+		P(of16, REAL, 0, EXC_OF, 0, 0),	    P(br16, REAL, 0, EXC_BR, 0, 4),
+		P(gp16, REAL, 0, EXC_GP, 0, 2),	    P(ss16, REAL, 0, EXC_SS, 0, 3),
+		P(soft16, REAL, 0, 0x45, 0, 0),	    P(ud16, REAL, 0, EXC_UD, 0, 2),
+		P(bp16, REAL, 0, EXC_BP, 0, 0),	    P(gp16, PROT16, 0, EXC_GP, 0, 2),
 		P(ss16, PROT16, 0, EXC_SS, 0, 3),
 	};
 
@@ -271,9 +254,10 @@ static void inner_stack_errors(void **state)
 			/* The failing handler at CPL 1, so that the next one finds the stack of CPL 0. */
 			sys_gdt(w, FREE + 0x20, descriptor(0, 0xfffff, 0xcbb));
 			sys_gate(w, v, HANDLER + 16 * v, FREE + 0x20, SYS_INT, 3);
-			sys_gdt(w, FREE, rows[i].d == 0x00cf93000000ffff || rows[i].d == 0x00cf13000000ffff
-						 ? rows[i].d | 0x200000000000
-						 : rows[i].d);
+			sys_gdt(w, FREE,
+				rows[i].d == 0x00cf93000000ffff || rows[i].d == 0x00cf13000000ffff
+					? rows[i].d | 0x200000000000
+					: rows[i].d);
 			if (rows[i].ss == (FREE | 3))
 				put(w, TSS + 16, FREE | 3, 2);
 			else
@@ -323,10 +307,11 @@ static void double_faults(void **state)
 	static const struct {
 		unsigned vector;
 		const u8 *start, *end;
-	} firsts[] = {{EXC_DE, de_start, de_end},	{EXC_UD, ud_start, ud_end},	 {EXC_NM, f_nm_start, f_nm_end},
-		      {EXC_NP, f_np_start, f_np_end},	{EXC_SS, ss_rbp_start, ss_rbp_end}, {EXC_GP, f_gp_start, f_gp_end},
-		      {EXC_PF, pf_r_start, pf_r_end},	{EXC_BP, bp_start, bp_end},	 {EXC_DB, icebp_start, icebp_end},
-		      {EXC_MF, mf_start, mf_end},	{EXC_XM, xm_start, xm_end},	 {0x45, soft_start, soft_end}};
+	} firsts[] = {
+		{EXC_DE, de_start, de_end},	{EXC_UD, ud_start, ud_end},	    {EXC_NM, f_nm_start, f_nm_end},
+		{EXC_NP, f_np_start, f_np_end}, {EXC_SS, ss_rbp_start, ss_rbp_end}, {EXC_GP, f_gp_start, f_gp_end},
+		{EXC_PF, pf_r_start, pf_r_end}, {EXC_BP, bp_start, bp_end},	    {EXC_DB, icebp_start, icebp_end},
+		{EXC_MF, mf_start, mf_end},	{EXC_XM, xm_start, xm_end},	    {0x45, soft_start, soft_end}};
 	static const unsigned seconds[] = {EXC_TS, EXC_NP, EXC_SS, EXC_GP, EXC_PF};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(firsts); i++)
@@ -362,9 +347,8 @@ static void double_faults(void **state)
 					fail_msg("#%u, then #%u: handler %d error %#x", first, second, t.vector,
 						 t.error);
 				if (second == EXC_PF || first == EXC_PF)
-					assert_int_equal(w->st.cr2, second == EXC_PF ? BAD_PAGE + 0x7f8
-										     : BAD_PAGE);
-next:
+					assert_int_equal(w->st.cr2, second == EXC_PF ? BAD_PAGE + 0x7f8 : BAD_PAGE);
+			next:
 				world_free(w);
 			}
 }
@@ -405,9 +389,9 @@ static void real_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_exception),   cmocka_unit_test(stack_faults),
-		cmocka_unit_test(delivery_errors),  cmocka_unit_test(inner_stack_errors),
-		cmocka_unit_test(double_faults),    cmocka_unit_test(page_fault_twice),
+		cmocka_unit_test(each_exception),  cmocka_unit_test(stack_faults),
+		cmocka_unit_test(delivery_errors), cmocka_unit_test(inner_stack_errors),
+		cmocka_unit_test(double_faults),   cmocka_unit_test(page_fault_twice),
 		cmocka_unit_test(real_limit),
 	};
 

@@ -192,6 +192,18 @@ static inline enum outcome sys_one(struct world *w, const void *start, const voi
 	return world_step(w);
 }
 #define ONE(w, name) sys_one(w, name##_start, name##_end)
+/* Once more at the program's start with w->st, after ONE: caches stay, so code and tables must be as they were. */
+static inline enum outcome sys_again(struct world *w)
+{
+	enum outcome o;
+
+	w->st.rip = w->st.rflags & FL_VM ? 0 : w->st.cpl == 3 ? USER : CODE;
+	w->cpu->st = w->st;
+	x86_update_all(w->cpu);
+	o = x86_step(w->cpu);
+	w->st = w->cpu->st;
+	return o;
+}
 /* Places the program where it starts. */
 #define PROGRAM(w, name) PLACE(w, (w)->st.seg[CS].base + (w)->st.rip, name)
 
