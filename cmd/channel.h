@@ -1,5 +1,6 @@
 /*
- * The channel between levels: JSON objects, one a line, over a virtio-console port, upwards.
+ * The channel between levels: JSON objects, one a line, over a virtio-console port, upwards; in a kept chain commands come
+ * down (docs/CHANNEL.md).
  *
  * Every message has "type" and "level". A level sends its own and passes on what the levels below it sent; the receiver on
  * the host believes a level number only within (own, depth].
@@ -13,6 +14,10 @@
  *   console   of, text                                                                  last serial output of the next level
  *   exec      command, status, output, cut                                          what `nest --exec` had run there
  *   error     what, why, kind ("not_so": the thing asked about is not so; "failed")
+ *   up        up_s                                                                      in a kept chain: all of it is there, and stays
+ *   file      name, by, part, text or base64                                            of a section of a report
+ *   missing   name, why
+ *   report_end
  *   done      up_s                                                                      last
  */
 #ifndef CMD_CHANNEL_H

@@ -35,6 +35,12 @@ void init_report(const struct init *in, const char *kind, const char *what, cons
 		     json_pack("{s:s, s:s, s:s}", "kind", kind, "what", what, "why", why));
 }
 
+void init_up(const struct init *in)
+{
+	init_send_log(in);
+	channel_send(in->channel, in->level, "up", json_pack("{s:f}", "up_s", (double)init_uptime_ms() / 1000));
+}
+
 static void send_hello(const struct init *in)
 {
 	char hypervisor[13], vendor[49], brand[49];
@@ -112,6 +118,7 @@ static void read_parameters(struct init *in)
 		in->depth = (unsigned)strtoul(value, NULL, 10);
 	if (init_parameter("nestbox.timeout", value, sizeof(value)))
 		in->deadline_ms = strtoull(value, NULL, 10) * 1000;
+	in->keep = init_parameter("nestbox.keep", value, sizeof(value));
 }
 
 static void run_level(struct init *in)
@@ -124,6 +131,8 @@ static void run_level(struct init *in)
 		init_report(in, "failed", "channel", e.text);
 		return;
 	}
+	if (in->keep && init_command_start(in))
+		init_report(in, "failed", "commands", "no thread for them");
 	send_hello(in);
 	if (in->level < in->depth) {
 		int rc = load_kvm(in);
@@ -134,8 +143,13 @@ static void run_level(struct init *in)
 	} else {
 		init_exec(in);
 		channel_send(in->channel, in->level, "cpuid", json_pack("{s:I}", "ns", (json_int_t)init_cpuid_ns()));
+		if (in->keep) {
+			init_up(in);
+			init_command_wait(in);
+		}
 	}
-	init_send_log(in);
+	if (!in->keep)
+		init_send_log(in);
 	channel_send(in->channel, in->level, "done", json_pack("{s:f}", "up_s", (double)init_uptime_ms() / 1000));
 }
 
@@ -164,7 +178,7 @@ static void run_shell(void)
 
 int cmd_init(void)
 {
-	struct init in = {.channel = -1};
+	struct init in = {.channel = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	struct err e = {0};
 
 	if (init_mount(&e)) {

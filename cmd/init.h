@@ -8,6 +8,7 @@
 #define CMD_INIT_H
 
 #include <jansson.h>
+#include <pthread.h>
 
 #include "arch/x86/bits.h"
 #include "base/err.h"
@@ -17,7 +18,14 @@ struct init {
 	u64 deadline_ms;       /* of this level, in its own uptime; 0: none */
 	int channel;	       /* file descriptor, -1: none */
 	enum x86_vendor vendor;
+	bool keep; /* the chain stays up until it is told to stop, and takes commands */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct machine *next; /* the level below while it runs; under lock, as is: */
+	bool stop;
 };
+
+struct machine;
 
 /* init_sys.c */
 int init_mount(struct err *e);
@@ -48,7 +56,14 @@ char *init_exec_list(void);
 /* init_next.c: runs the level below to its end. */
 int init_next(struct init *in, struct err *e);
 
+/* init_command.c: a thread that reads commands; waiting for "stop"; which machine they are handed down to (NULL: none). */
+int init_command_start(struct init *in);
+void init_command_wait(struct init *in);
+void init_command_next(struct init *in, struct machine *m);
+
 /* init.c: the way of an error out of a level. */
+/* In a kept chain: all is there; sends the kernel's log. */
+void init_up(const struct init *in);
 void init_report(const struct init *in, const char *kind, const char *what, const char *why);
 
 #endif

@@ -24,11 +24,15 @@ struct next {
 	struct channel_rx rx;
 	struct tail console;
 	bool error, done;
+	struct machine *machine;
+	u64 started; /* ms of uptime */
 };
 
 static void next_serial(void *ctx, const u8 *buf, size_t n) { tail_feed(&((struct next *)ctx)->console, buf, n); }
 
 static void next_channel(void *ctx, const u8 *buf, size_t n) { channel_rx_feed(&((struct next *)ctx)->rx, buf, n); }
+
+static void send_evidence(struct init *in, struct machine *m, u64 ms);
 
 /* A level speaks for itself and for those inside it, never for one above. */
 static void next_message(void *ctx, json_t *msg)
@@ -42,6 +46,10 @@ static void next_message(void *ctx, json_t *msg)
 	next->error |= !strcmp(type, "error");
 	next->done |= !strcmp(type, "done") && level == (json_int_t)next->in->level + 1;
 	channel_forward(next->in->channel, msg);
+	if (!strcmp(type, "up") && level == (json_int_t)next->in->level + 1) { /* a kept chain: this level is up too then */
+		send_evidence(next->in, next->machine, init_uptime_ms() - next->started);
+		init_up(next->in);
+	}
 }
 
 static void send_console(struct next *next)
@@ -69,10 +77,14 @@ static int run_next(struct next *next, struct machine *m, struct err *e)
 {
 	struct init *in = next->in;
 	char what[24];
-	u64 start = init_uptime_ms();
-	enum vm_stop stop = machine_run(m, e);
+	enum vm_stop stop;
 
-	send_evidence(in, m, init_uptime_ms() - start);
+	next->machine = m;
+	next->started = init_uptime_ms();
+	init_command_next(in, m);
+	stop = machine_run(m, e);
+	init_command_next(in, NULL);
+	send_evidence(in, m, init_uptime_ms() - next->started);
 	if (stop == VM_POWEROFF && next->done)
 		return 0;
 	send_console(next);
@@ -115,6 +127,7 @@ int init_next(struct init *in, struct err *e)
 		.kernel = &kernel,
 		.busybox = exec ? initramfs_busybox() : NULL,
 		.exec = exec,
+		.keep = in->keep,
 		.serial = {next_serial, &next},
 		.channel = {next_channel, &next},
 		.log = log,

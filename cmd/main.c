@@ -23,7 +23,7 @@ static const struct {
 	{"check", cmd_check, &cmd_check_options},
 	{"enable", NULL, NULL},
 	{"disable", NULL, NULL},
-	{"report", NULL, NULL},
+	{"report", cmd_report, &cmd_report_options},
 	{"save", NULL, NULL},
 	{"restore", NULL, NULL},
 	{"migrate", NULL, NULL},

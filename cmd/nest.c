@@ -14,6 +14,7 @@
 #include "cmd/accel.h"
 #include "cmd/channel.h"
 #include "cmd/cmd.h"
+#include "cmd/control.h"
 #include "cmd/initramfs.h"
 #include "cmd/kernel.h"
 #include "cmd/level.h"
@@ -54,7 +55,7 @@ static const struct opt nest_opts[] = {
 	[NEST_KERNEL] = {"kernel", "-kernel", "FILE", "the guests' kernel (a distribution's, see the manual)"},
 	[NEST_MODULES] = {"modules", NULL, "DIR", "that kernel's modules"},
 	[NEST_APPEND] = {"append", "-append", "TEXT", "more for L1's kernel command line"},
-	[NEST_TIMEOUT] = {"timeout", NULL, "TIME", "give up after so many seconds, or 5m, 1h (300)"},
+	[NEST_TIMEOUT] = {"timeout", NULL, "TIME", "give up after so many seconds, or 5m, 1h (300; with --keep none)"},
 	[NEST_DMESG] = {"dmesg", NULL, "DIR", "save each level's kernel log there: dmesg-L1.txt, ..."},
 	[NEST_JSON] = {"json", NULL, NULL, "one JSON object instead of the tree"},
 	[NEST_STAT] = {"stat", NULL, NULL, "L1's processor counters at the end"},
@@ -62,7 +63,7 @@ static const struct opt nest_opts[] = {
 	[NEST_EXEC] = {"exec", NULL, "LEVEL:COMMAND", "run a shell command in that level and print what it says"},
 	[NEST_CONSOLE] = {"console", NULL, NULL, "copy L1's serial console to stderr"},
 	[NEST_SHELL] = {"shell", NULL, "LEVEL", NULL},
-	[NEST_KEEP] = {"keep", NULL, NULL, NULL},
+	[NEST_KEEP] = {"keep", NULL, NULL, "leave the chain running until Ctrl-C; nestbox report asks its levels"},
 	[NEST_HELP] = {"help", "-h", NULL, "this text"},
 };
 
@@ -72,7 +73,10 @@ struct nest {
 	char *exec; /* "LEVEL COMMAND\n"... */
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
 	u64 depth, smp, memory, timeout_ms;
-	bool json, stat, console;
+	bool json, stat, console, keep;
+	bool told; /* a kept chain is up, and the verdict is out */
+	int verdict; /* the exit code then */
+	struct control *control;
 	struct accel accel;
 	struct kernel_image kernel;
 	struct log *log;
@@ -148,7 +152,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case NEST_EXEC: return take_exec(n, v);
 	case NEST_CONSOLE: n->console = true; return -1;
 	case NEST_SHELL: return usage("--shell is not there yet");
-	case NEST_KEEP: return usage("--keep is not there yet");
+	case NEST_KEEP: n->keep = true; return -1;
 	case NEST_HELP: return nest_help();
 	}
 	return -1;
@@ -160,6 +164,8 @@ static int take_options(struct nest *n, int argc, char **argv)
 }
 
 /* The counters at the moments that divide the run into boots: a level's hello, its KVM loaded, its end. */
+static int judge(struct nest *n, enum vm_stop stop, const struct err *e);
+
 static void mark_message(struct nest *n, const json_t *msg)
 {
 	const char *type = json_string_value(json_object_get(msg, "type"));
@@ -184,6 +190,14 @@ static void nest_message(void *ctx, json_t *msg)
 		free(text);
 	}
 	tree_message(&n->tree, msg);
+	if (n->control)
+		control_message(n->control, msg);
+	if (n->keep && !n->told && tree_is_up(&n->tree)) {
+		n->told = true;
+		n->verdict = judge(n, VM_POWEROFF, NULL);
+		if (n->control)
+			fprintf(stderr, "the chain stays up: Ctrl-C ends it, nestbox report asks its levels\n");
+	}
 }
 
 static void nest_channel(void *ctx, const u8 *buf, size_t len) { channel_rx_feed(&((struct nest *)ctx)->rx, buf, len); }
@@ -322,6 +336,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 		.append = n->append,
 		.busybox = n->exec ? initramfs_busybox() : NULL,
 		.exec = n->exec,
+		.keep = n->keep,
 		.serial = {nest_serial, n},
 		.channel = {nest_channel, n},
 		.log = n->log,
@@ -333,11 +348,15 @@ static int nest_run(struct nest *n, struct signals *signals)
 	}
 	signals_guard(signals, m);
 	n->machine = m;
+	if (n->keep && control_start(m, (unsigned)n->depth, "A chain of nestbox nest is up.", &n->control, &e)) /* works without */
+		fprintf(stderr, "nestbox nest: nestbox report will not find this chain: %s\n", e.text);
 	n->started = clock->now(clock);
 	stop = machine_run(m, &e);
 	ran = clock->now(clock) - n->started;
 	signals_guard(signals, NULL);
-	code = stop == VM_USER ? EXIT_GUEST : judge(n, stop, &e);
+	control_stop(n->control);
+	n->control = NULL;
+	code = n->told ? n->verdict : stop == VM_USER ? EXIT_GUEST : judge(n, stop, &e);
 	if (n->stat) {
 		stats_mark(&n->stats, m, "the end", ran);
 		stats_print_marks(&n->stats, stderr);
@@ -386,15 +405,18 @@ int cmd_nest(int argc, char **argv)
 	struct signals signals;
 	struct err e = {0};
 	int code, sig = 0;
+	bool kept;
 
 	if (!n)
 		return EXIT_HOST;
 	n->accel_word = "auto";
 	n->depth = 2;
 	n->smp = 1;
-	n->timeout_ms = 300000;
+	n->timeout_ms = UINT64_MAX;
 	n->rx = (struct channel_rx){.message = nest_message, .ctx = n};
 	code = take_options(n, argc, argv);
+	if (n->timeout_ms == UINT64_MAX)
+		n->timeout_ms = n->keep ? 0 : 300000;
 	if (code < 0)
 		code = nest_prepare(n);
 	if (code < 0 && signals_start(&signals, &e)) {
@@ -404,6 +426,7 @@ int cmd_nest(int argc, char **argv)
 		code = nest_run(n, &signals);
 		sig = signals_stop(&signals);
 	}
+	kept = n->told;
 	kernel_free(&n->kernel);
 	channel_rx_free(&n->rx);
 	tree_free(&n->tree);
@@ -412,5 +435,5 @@ int cmd_nest(int argc, char **argv)
 	free(n);
 	if (sig)
 		fprintf(stderr, "nestbox nest: stopped, all levels are gone\n");
-	return sig ? 128 + sig : code;
+	return sig && !kept ? 128 + sig : code; /* a kept chain ends by a signal */
 }

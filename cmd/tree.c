@@ -247,9 +247,17 @@ void tree_message(struct tree *t, json_t *msg)
 		take_exec(t, (unsigned)n, msg);
 	} else if (!strcmp(type, "console")) {
 		take_console(t, (unsigned)n, msg);
-	} else if (!strcmp(type, "done")) {
+	} else if (!strcmp(type, "done") || !strcmp(type, "up")) { /* up: nothing more is to come by itself */
 		l->done = true;
 	}
+}
+
+bool tree_is_up(const struct tree *t)
+{
+	for (unsigned n = 1; n <= t->depth; n++)
+		if (!t->level[n].done)
+			return false;
+	return true;
 }
 
 static void broke(struct tree_verdict *v, enum exit_code code, unsigned level)

@@ -42,6 +42,8 @@ struct tree_verdict {
 /* `host`: the text of L0's line. */
 void tree_start(struct tree *t, unsigned depth, const char *signature, const char *host, FILE *out);
 void tree_message(struct tree *t, json_t *msg);
+/* Has every level finished or said that it is up? */
+bool tree_is_up(const struct tree *t);
 /* After the end. `stopped`: why L1's machine stopped, if not by powering off; NULL otherwise. */
 void tree_conclude(struct tree *t, const char *stopped, struct tree_verdict *v);
 /* Everything as one object; new reference. */

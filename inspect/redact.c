@@ -114,7 +114,7 @@ static bool keep_user(const struct span *s)
 
 static bool keep_guest(const struct span *s)
 {
-	static const char *const words[] = {"target",	"channel",    "nvram",	  "save",      "dump", "ram",
+	static const char *const words[] = {"*", "target",	"channel",    "nvram",	  "save",      "dump", "ram",
 					    "snapshot", "checkpoint", "networks", "autostart", NULL};
 
 	return span_among(s, words);
