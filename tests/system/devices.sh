@@ -1,9 +1,11 @@
 #!/bin/sh
 # A disk and a network in the busybox guest: what it writes is in the file, what the host serves on its loopback arrives there.
-# Usage: devices.sh NESTBOX FETCH-KERNEL
+# Usage: devices.sh NESTBOX FETCH-KERNEL [ACCELERATOR [CPUS]]
 set -eu
 nestbox=$1
 kernel=$($2)
+accelerator=${3:-soft}
+cpus=${4:-1}
 command -v busybox >/dev/null || { echo "skipped: no busybox here"; exit 77; }
 tmp=$(mktemp -d)
 guest= server=
@@ -37,7 +39,7 @@ truncate -s 8M "$tmp/a.img"
 head -c 4194304 /dev/urandom >"$tmp/b.img"
 sum=$(md5sum <"$tmp/b.img" | cut -c-32)
 mkfifo "$tmp/in"
-"$nestbox" run --accel soft --kernel "$kernel"/boot/vmlinuz-* --modules "$kernel" --timeout 150 --disk "$tmp/a.img,queues=3,discard=on" \
+"$nestbox" run --accel "$accelerator" --smp "$cpus" --kernel "$kernel"/boot/vmlinuz-* --modules "$kernel" --timeout 150 --disk "$tmp/a.img,queues=3,discard=on" \
 	--disk "$tmp/b.img,ro" --net user <"$tmp/in" >"$tmp/console" 2>"$tmp/err" &
 guest=$!
 exec 3>"$tmp/in"
