@@ -19,6 +19,7 @@ enum vmcs_field {
 };
 
 #define VMCS_REVISION	  0x4e425831u /* bit 31 is 0 */
+#define VMCS_IS_SHADOW	  BIT(31)     /* of the revision: the shadow-VMCS indicator */
 #define VMCS_LAUNCH_CLEAR 0u	      /* any other value than LAUNCHED means the same */
 #define VMCS_LAUNCHED	  1u
 
@@ -41,7 +42,7 @@ extern const struct vmcs_row vmcs_rows[VMCS_FIELDS];
 #define VMCS_HIGH      1u	       /* access type: the high half of a 64-bit field */
 #define VMCS_TYPE_EXIT 1
 #define VMCS_WIDTH_64  1
-#define VMCS_INDEX_MAX 0x16 /* of all fields: IA32_VMX_VMCS_ENUM */
+#define VMCS_INDEX_MAX 0x17 /* of all fields: IA32_VMX_VMCS_ENUM */
 
 /* The field with this encoding (access type aside), or VMCS_NONE. */
 enum vmcs_field vmcs_find(u64 encoding);
@@ -59,9 +60,22 @@ enum vmx_ctl {
 #undef CAP
 };
 
+/* The preemption timer counts down when this bit of the TSC changes: IA32_VMX_MISC bits 4:0. */
+#define VMX_TIMER_SHIFT 5
+
 /* Other capability MSRs that have rows in vmxctl.def. */
 enum vmx_cap { VMX_CAP_MISC, VMX_CAP_EPT_VPID, VMX_CAPS };
-bool vmx_has_cap(const struct x86_model *m, enum vmx_cap cap, unsigned bit);
+u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap);
+#define VMX_MISC_VMWRITE_ANY  BIT(29)
+#define VMX_EPT_EXECUTE_ONLY  BIT(0)
+#define VMX_EPT_2M	      BIT(16)
+#define VMX_EPT_1G	      BIT(17)
+#define VMX_EPT_INVEPT	      BIT(20)
+#define VMX_EPT_AD	      BIT(21)
+#define VMX_EPT_INVEPT_SINGLE BIT(25)
+#define VMX_EPT_INVEPT_ALL    BIT(26)
+#define VMX_EPT_INVVPID	      BIT(32)
+#define VMX_EPT_INVVPID_TYPE0 BIT(40) /* and the three other types behind it */
 
 /* Which bits of a word must be 1 and which may be, by the TRUE capability MSRs. */
 void vmx_word_allowed(const struct x86_model *m, enum vmx_word w, u32 *must, u32 *may);

@@ -220,8 +220,10 @@ static bool bad_pdptes(const u64 *f, const struct vmentry_env *e)
 
 void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 {
-	*e = (struct vmentry_env){
-		.cr4_allowed = vmx_cr4_allowed(m), .phys_bits = m->phys_bits, .virt_bits = m->virt_bits};
+	*e = (struct vmentry_env){.cr4_allowed = vmx_cr4_allowed(m),
+				  .phys_bits = m->phys_bits,
+				  .virt_bits = m->virt_bits,
+				  .ept_ad = vmx_cap(m, VMX_CAP_EPT_VPID) & VMX_EPT_AD};
 	for (unsigned w = 0; w < VMX_WORDS; w++)
 		vmx_word_allowed(m, (enum vmx_word)w, &e->must[w], &e->may[w]);
 	e->efer_allowed =

@@ -15,8 +15,10 @@ struct vmentry_env {
 	u64 cr4_allowed, efer_allowed;
 	u32 phys_bits, virt_bits;
 	u32 virtual_tpr; /* byte 80h of the virtual-APIC page */
+	bool ept_ad;
 	bool host_long;	 /* EFER.LMA at VM entry */
-	bool link_valid; /* the link pointer names a region with the right revision */
+	bool link_valid; /* the link pointer names a region with the right revision, and is a shadow VMCS just if VMCS
+			    shadowing is on */
 };
 
 enum vmentry_area { VMENTRY_CONTROL, VMENTRY_HOST, VMENTRY_GUEST };
@@ -34,7 +36,7 @@ struct vmentry_rule_row {
 };
 extern const struct vmentry_rule_row vmentry_rule_rows[VMENTRY_RULES];
 
-/* Fills what follows from the model; the last three fields are the caller's. */
+/* Fills what follows from the model; virtual_tpr, host_long and link_valid are the caller's. */
 void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m);
 /* The first rule that the VMCS breaks, or VMENTRY_RULES. */
 enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *e);

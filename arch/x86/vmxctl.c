@@ -124,10 +124,11 @@ u64 vmx_cr4_allowed(const struct x86_model *m)
 
 /* A.1: regions of 4 KiB, write-back, INS and OUTS described, TRUE MSRs. */
 #define BASIC (VMCS_REVISION | 4096ull << 32 | 6ull << 50 | BIT(54) | BIT(55))
-/* What no option can take away. A.6: four CR3 targets. A.10: memory types UC and WB. */
-static const u64 cap_base[VMX_CAPS] = {[VMX_CAP_MISC] = 4ull << 16, [VMX_CAP_EPT_VPID] = BIT(8) | BIT(14)};
+/* What no option can take away. A.6: the timer's rate, four CR3 targets. A.10: memory types UC and WB. */
+static const u64 cap_base[VMX_CAPS] = {
+	[VMX_CAP_MISC] = VMX_TIMER_SHIFT | 4ull << 16, [VMX_CAP_EPT_VPID] = BIT(8) | BIT(14)};
 
-static u64 cap_msr(const struct x86_model *m, enum vmx_cap cap)
+u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap)
 {
 	u64 v = cap_base[cap];
 
@@ -136,8 +137,6 @@ static u64 cap_msr(const struct x86_model *m, enum vmx_cap cap)
 			v |= BIT(controls[i].bit);
 	return v;
 }
-
-bool vmx_has_cap(const struct x86_model *m, enum vmx_cap cap, unsigned bit) { return cap_msr(m, cap) >> bit & 1; }
 
 u64 vmx_capability(const struct x86_model *m, unsigned n)
 {
@@ -149,14 +148,14 @@ u64 vmx_capability(const struct x86_model *m, unsigned n)
 	case 0x482: return word_msr(m, VMX_PROC, false);
 	case 0x483: return word_msr(m, VMX_EXIT, false);
 	case 0x484: return word_msr(m, VMX_ENTRY, false);
-	case 0x485: return cap_msr(m, VMX_CAP_MISC);
+	case 0x485: return vmx_cap(m, VMX_CAP_MISC);
 	case 0x486: return VMX_CR0_FIXED;
 	case 0x487: return 0xffffffff;
 	case 0x488: return VMX_CR4_FIXED;
 	case 0x489: return vmx_cr4_allowed(m);
 	case 0x48a: return VMCS_INDEX_MAX << 1;
 	case 0x48b: vmx_word_allowed(m, VMX_PROC2, &must, &may); return (u64)may << 32;
-	case 0x48c: return cap_msr(m, VMX_CAP_EPT_VPID);
+	case 0x48c: return vmx_cap(m, VMX_CAP_EPT_VPID);
 	case 0x48d: return word_msr(m, VMX_PIN, true);
 	case 0x48e: return word_msr(m, VMX_PROC, true);
 	case 0x48f: return word_msr(m, VMX_EXIT, true);

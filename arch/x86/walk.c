@@ -61,6 +61,8 @@ void xlate_ept(struct xlate *x, u64 eptp, unsigned phys_bits)
 	*x = (struct xlate){
 		.format = WALK_EPT,
 		.ept_ad = eptp & BIT(6),
+		.gbyte = true,
+		.exec_only = true,
 		.root = eptp,
 		.rsvd = MASK(52) & ~MASK(phys_bits),
 		.phys_mask = MASK(phys_bits) & ~0xfffull,
@@ -91,8 +93,7 @@ static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsig
 	w->fault_gpa = sub->stage ? sub->fault_gpa : gpa;
 	w->stage = sub->stage + 1;
 	w->error = sub->error;
-	w->misconfig = sub->misconfig;
-	w->apic = sub->apic;
+	w->why = sub->why;
 	return false;
 }
 
@@ -124,7 +125,7 @@ static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u6
 	*pa = sub.pa;
 	if (unlikely((sub.pa & ~0xfffull) + 1 == x->next->apic_page)) {
 		w->stage = 1;
-		w->apic = true;
+		w->why = WALK_APIC;
 		w->pa = sub.pa;
 		return false;
 	}
@@ -312,10 +313,10 @@ static bool ept_misconfigured(const struct xlate *x, u64 e, unsigned level, bool
 {
 	u64 rsvd = x->rsvd;
 
-	if ((e & 3) == 2)
+	if ((e & 3) == 2 || (!x->exec_only && (e & 7) == 4))
 		return true;
 	if (!leaf)
-		rsvd |= level == 4 ? 0xf8 : 0x78;
+		rsvd |= 0xf8;
 	else if (BIT(EPT_TYPE(e)) & EPT_BAD_TYPES)
 		return true;
 	else if (level > 1)
@@ -324,8 +325,13 @@ static bool ept_misconfigured(const struct xlate *x, u64 e, unsigned level, bool
 }
 
 /* Sets accessed and dirty flags of EPT along the path. */
-static noinline enum step ept_set_flags(struct walk_mem *m, const struct table_path *path, bool dirty)
+static noinline enum step ept_set_flags(const struct xlate *x, struct walk_mem *m, const struct table_path *path,
+					u64 gpa, bool dirty, struct walk *w)
 {
+	if (x->pml && !m->log_room(m)) { /* SDM vol. 3 28.3.6 "Page-Modification Logging" */
+		w->why = WALK_LOG_FULL;
+		return STEP_FAULT;
+	}
 	for (unsigned i = 0; i < path->n; i++) {
 		u64 old = path->at[i].entry, new = old | EPT_A | (dirty && i == path->n - 1 ? EPT_D : 0);
 
@@ -336,6 +342,8 @@ static noinline enum step ept_set_flags(struct walk_mem *m, const struct table_p
 			return STEP_AGAIN;
 		if (m->stored)
 			m->stored(m, path->at[i].pa);
+		if (x->pml && (new & ~old &EPT_D))
+			m->log_page(m, gpa & ~0xfffull);
 	}
 	return STEP_OK;
 }
@@ -350,7 +358,8 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 	bool leaf, dirty;
 
 	w->stage = 0;
-	w->table = w->misconfig = w->apic = false;
+	w->table = false;
+	w->why = WALK_VIOLATION;
 	for (;; level--, shift -= 9) {
 		u64 at = table + (gpa >> shift & 0x1ff) * 8;
 		void *host = entry_host(m, at);
@@ -359,14 +368,14 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 		path.at[path.n].host = host;
 		path.at[path.n].entry = e;
 		path.at[path.n++].pa = at;
-		leaf = level == 1 || (level < 4 && (e & EPT_LARGE));
+		leaf = level == 1 || ((e & EPT_LARGE) && (level == 2 || (level == 3 && x->gbyte)));
 		if (!(e & EPT_RIGHTS) || gpa >> 48) {
 			w->error = a.want;
 			return STEP_FAULT;
 		}
 		if (unlikely(ept_misconfigured(x, e, level, leaf))) {
 			w->error = a.want;
-			w->misconfig = true;
+			w->why = WALK_MISCONFIG;
 			return STEP_FAULT;
 		}
 		rights &= e;
@@ -388,7 +397,8 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 		w->perm &= (u8)~WALK_W;
 	if (!x->ept_ad || x->dry || ((flags & EPT_A) && (a.want != WALK_W || dirty)))
 		return STEP_OK;
-	return ept_set_flags(m, &path, a.want == WALK_W);
+	w->error = a.want;
+	return ept_set_flags(x, m, &path, gpa, a.want == WALK_W, w);
 }
 
 static bool walk_untranslated(const struct xlate *x, struct walk_mem *m, u64 la, struct walk_access a, struct walk *w)

@@ -31,6 +31,14 @@ enum walk_format {
 #define WALK_W 2u
 #define WALK_X 4u
 
+/* What EPT's faults are. */
+enum walk_why {
+	WALK_VIOLATION,
+	WALK_MISCONFIG,
+	WALK_APIC,     /* the table entry is in apic_page, at physical address pa */
+	WALK_LOG_FULL, /* a flag would be set and the page-modification log has no room */
+};
+
 #define WALK_CACHE 256
 
 /* Remembers where a stage put the pages that hold tables of the stage before: (page | 1) -> page. Its owner clears it.
@@ -44,6 +52,8 @@ struct walk_cache {
 struct xlate {
 	enum walk_format format;
 	bool wp, nxe, smep, smap, pse, pke;
+	bool pml;	/* EPT: flags are set only while log_room() holds, log_page() hears of dirtied pages */
+	bool exec_only; /* EPT: execute-only pages exist */
 	bool gbyte;  /* 1-GByte pages exist */
 	bool amd;    /* bit 8 of entries above the PDPT is reserved */
 	bool dry;    /* set no accessed or dirty flags */
@@ -66,6 +76,9 @@ struct walk_mem {
 	bool (*seek)(struct walk_mem *m, u64 pa);
 	/* Told of the physical address of each entry in which a flag was set; may be NULL. */
 	void (*stored)(struct walk_mem *m, u64 pa);
+	/* EPT with page-modification logging. */
+	bool (*log_room)(struct walk_mem *m);
+	void (*log_page)(struct walk_mem *m, u64 gpa);
 };
 
 struct walk_access {
@@ -86,8 +99,7 @@ struct walk {
 	u8 stage;	/* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
 	bool table;	/* stage > 0: on the way to a table entry of the stage before, not to the final address */
 	u32 error;	/* in the form of #PF's error code; of EPT: bits 0 to 5 of the exit qualification */
-	bool misconfig; /* of EPT: a misconfiguration, not a violation */
-	bool apic;	/* of EPT: the table entry is in apic_page, at physical address pa */
+	u8 why;		/* of EPT: enum walk_why */
 	u64 fault_gpa;	/* stage > 0: the address that could not be translated */
 };
 
@@ -97,7 +109,7 @@ void xlate_from_regs(struct xlate *x, u64 cr0, u64 cr3, u64 cr4, u64 efer, const
 /* The same for nested tables: the host's format at nCR3, user accesses, its CR0.WP, SMEP, SMAP and PKU of no effect. */
 void xlate_nested(struct xlate *x, u64 ncr3, u64 host_cr4, u64 host_efer, unsigned phys_bits, bool gbyte, bool amd);
 
-/* EPT at EPTP. */
+/* EPT at EPTP, with execute-only and 1-GByte pages. */
 void xlate_ept(struct xlate *x, u64 eptp, unsigned phys_bits);
 
 /* Translates la (canonical; below 4 GiB in the 32-bit formats). false: the fault is described in w. */

@@ -21,6 +21,7 @@
 
 #include "arch/x86/exits.h"
 #include "arch/x86/state.h"
+#include "arch/x86/vmentry_rules.h"
 #include "core/vm.h"
 #include "cpu/x86/tlb.h"
 
@@ -139,6 +140,9 @@ struct vmx_cache {
 	u64 posted_desc, eoi_exit[4];
 	u32 virtual_apic, tpr_threshold, apic_reg, x2apic, vid, posted, posted_vector;
 	u32 apic_written; /* APIC_WRITTEN | the register that the instruction now running has stored to */
+	u32 timer;        /* the preemption timer is active */
+	u32 pml, shadow;
+	u64 link, vmread_bitmap, vmwrite_bitmap; /* with VMCS shadowing */
 	u32 no_rdtscp, no_invpcid, no_xsaves; /* not enabled: #UD */
 };
 
@@ -160,6 +164,7 @@ enum attention {
 	ATT_ALONE = 2048,     /* the next instruction runs alone */
 	ATT_VAPIC = 4096,     /* VMX: the instruction just done has stored to a virtual APIC register */
 	ATT_VIRQ = 8192,      /* VMX: a pending virtual interrupt is recognised */
+	ATT_TIMER = 16384,    /* VMX: the preemption timer has got to 0 */
 };
 
 /* Bits of c.mode, the part of the state that decoding depends on. */
@@ -243,6 +248,8 @@ struct x86_cpu {
 	struct vm *vm;
 	const u64 *topics; /* vm->topics */
 	const struct x86_model *model;
+	struct vmentry_env vmx_env; /* what of it follows from the model; and capabilities that are asked often */
+	u64 vmx_cap[VMX_CAPS];
 	const struct apic_ops *apic_ops;
 	void *apic;
 	struct x86_blocks *blocks;

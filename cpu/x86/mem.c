@@ -77,6 +77,17 @@ static void slot_tag(struct x86_cpu *cpu, struct tlb_entry *e, const struct tlb_
 	}
 }
 
+/* `address`: bits 7 and 8 of a violation's qualification, SDM vol. 3 table 27-7. */
+static enum outcome ept_exit(struct x86_cpu *cpu, const struct walk *w, u64 address)
+{
+	switch ((enum walk_why)w->why) {
+	case WALK_MISCONFIG: return x86_exit(cpu, EXIT_EPT_MISCONFIG, 0, w->fault_gpa);
+	case WALK_APIC: return vapic_access_physical(cpu, w->pa);
+	case WALK_LOG_FULL: return x86_exit(cpu, EXIT_PML_FULL, 0, 0);
+	default: return x86_exit(cpu, EXIT_NPF, w->error | address, w->fault_gpa);
+	}
+}
+
 static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struct walk *w)
 {
 	if (w->stage == 0) {
@@ -89,12 +100,8 @@ static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struc
 		trace_cpu(cpu, NULL, TRACE_PF, "nested page fault at %#llx (%s) error %#x, linear %#llx",
 			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error,
 			  (unsigned long long)la);
-	if (cpu->c.ept && w->apic)
-		return vapic_access_physical(cpu, w->pa);
 	if (cpu->c.ept) {
-		/* SDM vol. 3 table 27-7. */
-		x86_exit(cpu, w->misconfig ? EXIT_EPT_MISCONFIG : EXIT_NPF,
-			 w->misconfig ? 0 : w->error | BIT(7) | (w->table ? 0 : BIT(8)), w->fault_gpa);
+		ept_exit(cpu, w, BIT(7) | (w->table ? 0 : BIT(8)));
 		cpu->c.vmexit.la = la;
 		return OUT_EXIT;
 	}
@@ -472,8 +479,8 @@ enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size
 
 	if (cpu->c.ept) {
 		if (!walk_la(&s->nested, &s->mem, gpa, (struct walk_access){.want = WALK_R}, &w)) {
-			x86_exit(cpu, w.misconfig ? EXIT_EPT_MISCONFIG : EXIT_NPF, w.misconfig ? 0 : w.error, gpa);
-			return OUT_EXIT;
+			w.fault_gpa = gpa;
+			return ept_exit(cpu, &w, 0);
 		}
 		gpa = w.pa;
 		if (unlikely(ALIGN_DOWN(gpa, RAM_PAGE) + 1 == cpu->c.vmx.apic_access))

@@ -186,12 +186,17 @@ bool x86_events(struct x86_cpu *cpu)
 		take_debug_trap(cpu);
 		return true;
 	}
-	if (att & ATT_NMI) {
-		take_nmi(cpu);
+	if (att & ATT_TIMER) {
+		x86_exit(cpu, EXIT_PREEMPTION_TIMER, 0, 0);
+		vmexit_complete(cpu, 0);
 		return true;
 	}
 	if ((att & ATT_NMI_WINDOW) && exit_instead(cpu, EXIT_NMI_WINDOW))
 		return true;
+	if (att & ATT_NMI) {
+		take_nmi(cpu);
+		return true;
+	}
 	if (cpu->c.vmx.on && take_vmx_window(cpu, att))
 		return true;
 	if ((att & ATT_INTR) && take_intr(cpu))

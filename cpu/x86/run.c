@@ -163,6 +163,7 @@ static void run_single(struct x86_cpu *cpu)
 		trace_insn_after(cpu);
 	cpu->c.mode &= ~MODE_SINGLE;
 	cpu->count_until = count_until;
+	vmx_timer_poll(cpu);
 	if (cpu->vcpu.debug.step && o != OUT_RETRY)
 		debug_hit(cpu, DEBUG_STEP);
 	if (shadow && cpu->c.guest == guest) {
@@ -189,14 +190,22 @@ static u32 attention(struct x86_cpu *cpu)
 static void halt_wait(struct x86_cpu *cpu)
 {
 	u32 raw = atomic_load(&cpu->c.attention);
+	struct timespec ts, *limit = NULL;
 
 	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE))
 		return;
+	if (cpu->c.vmx.timer) {
+		u64 ns = vmx_timer_ns(cpu);
+
+		ts = (struct timespec){(time_t)(ns / NS_PER_SEC), (long)(ns % NS_PER_SEC)};
+		limit = &ts;
+	}
 	share_park(cpu);
 	__atomic_store_n(&cpu->wake, WAKE_HLT, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, NULL, NULL, 0);
+	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, limit, NULL, 0);
 	__atomic_store_n(&cpu->wake, WAKE_RUNS, __ATOMIC_SEQ_CST);
 	share_unpark(cpu);
+	vmx_timer_poll(cpu);
 }
 
 static void poke(struct x86_cpu *cpu, u32 bits)
@@ -263,6 +272,7 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 	debug_run_enters(cpu);
 	x86_update_all(cpu);
 	cpu->count_until = MIN(next_drop, limit);
+	vmx_timer_poll(cpu);
 	for (;;) {
 		if (unlikely(attention(cpu)) || unlikely(cpu->st.activity != ACT_RUNNING)) {
 			if (attend(cpu, &exit, e))
@@ -274,9 +284,13 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 				exit = RUN_STOPPED;
 				break;
 			}
-			x86_drop_cache(cpu);
-			next_drop = cpu->n.insns + cpu->drop_every;
+			if (cpu->n.insns >= next_drop) {
+				x86_drop_cache(cpu);
+				next_drop = cpu->n.insns + cpu->drop_every;
+			}
 			cpu->count_until = MIN(next_drop, limit);
+			vmx_timer_poll(cpu);
+			continue;
 		}
 		run_once(cpu);
 	}
@@ -412,6 +426,9 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	cpu->model = model;
 	cpu->apic_ops = vm->apic_ops;
 	cpu->apic = vm->apic[index];
+	vmentry_env_init(&cpu->vmx_env, model);
+	for (unsigned i = 0; i < VMX_CAPS; i++)
+		cpu->vmx_cap[i] = vmx_cap(model, (enum vmx_cap)i);
 	cpu->tsc_hz = model->tsc_khz * 1000ull;
 	if (o) {
 		cpu->drop_every = o->drop_every;

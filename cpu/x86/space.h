@@ -23,7 +23,7 @@ struct space_key {
 	u64 mode;	     /* CR0, CR4 and EFER bits that the walk heeds (their positions do not collide) */
 	u64 root;	     /* CR3, or BIT(63) | PCID */
 	u64 ncr3, host_mode; /* under nested paging */
-	u64 apic_access;     /* VMX: c.vmx.apic_access */
+	u64 apic_access;     /* VMX: c.vmx.apic_access; bit 1: page-modification logging */
 	u32 asid, pkru;
 };
 

@@ -11,6 +11,7 @@
 #include "cpu/x86/block.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/space.h"
+#include "cpu/x86/vmx.h"
 
 #define MODE_CR0  (CR0_PG | CR0_WP)
 #define MODE_CR4  (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
@@ -56,6 +57,12 @@ static void table_stored(struct walk_mem *m, u64 pa)
 		block_written(s->cpu, pa, 8);
 }
 
+static bool table_log_room(struct walk_mem *m) { return vmx_pml_room(container_of(m, struct tlb_spaces, mem)->cpu); }
+static void table_log_page(struct walk_mem *m, u64 gpa)
+{
+	vmx_pml_log(container_of(m, struct tlb_spaces, mem)->cpu, gpa);
+}
+
 int tlb_new(struct x86_cpu *cpu)
 {
 	struct tlb_spaces *s = calloc(1, sizeof(*s));
@@ -65,6 +72,8 @@ int tlb_new(struct x86_cpu *cpu)
 	s->cpu = cpu;
 	s->mem.seek = table_seek;
 	s->mem.stored = table_stored;
+	s->mem.log_room = table_log_room;
+	s->mem.log_page = table_log_page;
 	cpu->spaces = s;
 	tlb_flush_all(cpu);
 	return 0;
@@ -82,7 +91,7 @@ static void space_key_make(const struct x86_cpu *cpu, struct space_key *k)
 
 	memset(k, 0, sizeof(*k));
 	k->asid = cpu->c.asid;
-	k->apic_access = cpu->c.vmx.apic_access;
+	k->apic_access = cpu->c.vmx.apic_access | (u64)cpu->c.vmx.pml << 1;
 	if (cpu->c.npt) {
 		k->ncr3 = cpu->c.ncr3;
 		if (cpu->c.ept)
@@ -142,6 +151,15 @@ static unsigned space_group_of(struct tlb_spaces *s, const struct space_key *k)
 	return s->next - 1;
 }
 
+static void xlate_eptp(const struct x86_cpu *cpu, struct xlate *x)
+{
+	xlate_ept(x, cpu->c.ncr3, cpu->model->phys_bits);
+	x->gbyte = cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_1G;
+	x->exec_only = cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_EXECUTE_ONLY;
+	x->apic_page = cpu->c.vmx.apic_access;
+	x->pml = x->ept_ad && cpu->c.vmx.pml;
+}
+
 /* The stages that the key describes. */
 static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 {
@@ -157,10 +175,9 @@ static void xlate_make(struct x86_cpu *cpu, const struct space_key *k)
 	if (!cpu->c.npt)
 		return;
 	if (cpu->c.ept)
-		xlate_ept(&s->nested, cpu->c.ncr3, m->phys_bits);
+		xlate_eptp(cpu, &s->nested);
 	else
 		xlate_nested(&s->nested, cpu->c.ncr3, cpu->c.host_cr4, cpu->c.host_efer, m->phys_bits, gbyte, amd);
-	s->nested.apic_page = k->apic_access;
 	s->guest.next = &s->nested;
 	s->nested.cache = &s->cache;
 	if (s->cache_ncr3 != k->ncr3 || s->cache_apic != k->apic_access || s->cache_asid != k->asid || s->cache_host_mode != k->host_mode) {

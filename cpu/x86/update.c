@@ -114,7 +114,7 @@ static u32 vmx_allowed(const struct x86_cpu *cpu)
 	const struct x86_state *st = &cpu->st;
 	bool guest_if = st->rflags & FL_IF,
 	     nmi_blocked = vmx_has(&cpu->c, PIN, VIRTUAL_NMI) ? st->vmx.nmi_blocked : st->nmi_blocked;
-	u32 mask = ATT_INIT | ATT_TPR | ATT_VAPIC | ATT_ALONE;
+	u32 mask = ATT_INIT | ATT_TPR | ATT_VAPIC | ATT_ALONE | ATT_TIMER;
 
 	if (!nmi_blocked && !(st->shadow & SHADOW_MOVSS))
 		mask |= ATT_NMI;

@@ -49,10 +49,21 @@ bool vmx_cr0_valid(const struct x86_cpu *cpu, u64 v);
 bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v);
 
 /* The attention bits that only non-root operation has. */
-#define ATT_VMX (ATT_VINTR | ATT_NMI_WINDOW | ATT_TPR | ATT_ALONE | ATT_VAPIC | ATT_VIRQ)
+#define ATT_VMX (ATT_VINTR | ATT_NMI_WINDOW | ATT_TPR | ATT_ALONE | ATT_VAPIC | ATT_VIRQ | ATT_TIMER)
 
 /* CR8 under "use TPR shadow": vapic.h. */
 static inline bool vmx_cr8_virtual(const struct x86_cpu *cpu) { return cpu->c.vmx.virtual_apic; }
+
+/* The preemption timer (vmx_timer.c): from VM entry; its value now; ATT_TIMER once it is 0, and when the run loop shall
+ * ask again; how long until then. */
+void vmx_timer_start(struct x86_cpu *cpu, u32 value);
+u32 vmx_timer_value(const struct x86_cpu *cpu);
+void vmx_timer_poll(struct x86_cpu *cpu);
+u64 vmx_timer_ns(const struct x86_cpu *cpu);
+
+/* The page-modification log (vmx_pml.c). */
+bool vmx_pml_room(struct x86_cpu *cpu);
+void vmx_pml_log(struct x86_cpu *cpu, u64 gpa);
 
 /* The information field for an event: SDM vol. 3 27.2.2, 27.2.4; the error code is in bits 63:32. */
 u64 vmx_event_info(const struct x86_event *ev);

@@ -96,6 +96,12 @@ void vmx_controls_load(struct x86_cpu *cpu, const u64 *f)
 	x->io_bitmap[0] = f[VMCS_IO_BITMAP_A];
 	x->io_bitmap[1] = f[VMCS_IO_BITMAP_B];
 	x->msr_bitmap = f[VMCS_MSR_BITMAP];
+	x->timer = vmx_has(c, PIN, TIMER);
+	x->pml = vmx_has(c, PROC2, PML);
+	x->shadow = vmx_has(c, PROC2, SHADOW);
+	x->link = f[VMCS_LINK];
+	x->vmread_bitmap = f[VMCS_VMREAD_BITMAP];
+	x->vmwrite_bitmap = f[VMCS_VMWRITE_BITMAP];
 	x->no_rdtscp = !vmx_has(c, PROC2, RDTSCP);
 	x->no_invpcid = !vmx_has(c, PROC2, INVPCID);
 	x->no_xsaves = !vmx_has(c, PROC2, XSAVES);
@@ -354,11 +360,15 @@ u64 vmx_insn_info(const struct x86_cpu *cpu, const struct insn *in)
 		if (is_gpr(reg))
 			v |= (u64)GPR_OF(reg) << 28;
 	} else {
+		/* VMWRITE's first register is its source; what has one register alone has it there. */
+		bool source = cpu->c.vmexit.exit == EXIT_VMWRITE || !is_gpr(in->dst);
+		u16 first = source ? in->src : in->dst, second = source ? in->dst : in->src;
+
 		v |= BIT(10) | BIT(22) | BIT(27);
-		if (is_gpr(in->dst))
-			v |= (u64)GPR_OF(in->dst) << 3;
-		if (is_gpr(in->src))
-			v |= (u64)GPR_OF(in->src) << 28;
+		if (is_gpr(first))
+			v |= (u64)GPR_OF(first) << 3;
+		if (is_gpr(second))
+			v |= (u64)GPR_OF(second) << 28;
 	}
 	return v;
 }

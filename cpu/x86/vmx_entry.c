@@ -30,7 +30,7 @@ static void env_init(struct x86_cpu *cpu, const u64 *f, struct vmentry_env *e)
 	u32 revision = ~0u;
 	u64 link = f[VMCS_LINK];
 
-	vmentry_env_init(e, cpu->model);
+	*e = cpu->vmx_env;
 	e->host_long = cpu->st.msr.efer & EFER_LMA;
 	e->virtual_tpr = 0;
 	if (has(f, PROC, TPR_SHADOW)) {
@@ -40,7 +40,9 @@ static void env_init(struct x86_cpu *cpu, const u64 *f, struct vmentry_env *e)
 	}
 	if (link != ~0ull && !(link & 0xfff) && !(link >> cpu->model->phys_bits)) {
 		phys_read(cpu, link, &revision, sizeof(revision));
-		e->link_valid = revision == VMCS_REVISION && link != cpu->st.vmx.vmcs;
+		e->link_valid = revision == (VMCS_REVISION |
+					     (has(f, PROC, PROC2) && has(f, PROC2, SHADOW) ? VMCS_IS_SHADOW : 0)) &&
+				link != cpu->st.vmx.vmcs;
 	}
 }
 
@@ -211,6 +213,8 @@ static void enter_guest(struct x86_cpu *cpu, struct vmcs *page, const u64 *f)
 		return;
 	}
 	page->launch = VMCS_LAUNCHED;
+	if (cpu->c.vmx.timer)
+		vmx_timer_start(cpu, (u32)f[VMCS_PREEMPTION_TIMER]);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VM entry vmcs %#llx vpid %u rip %#llx event %#llx",
 			  (unsigned long long)cpu->st.vmx.vmcs, cpu->c.asid, (unsigned long long)cpu->st.rip,
@@ -225,7 +229,7 @@ enum outcome vmx_enter(struct x86_cpu *cpu, const struct insn *in, bool launch)
 	struct vmentry_env env;
 	enum vmentry_rule broken;
 
-	if (!page) {
+	if (!page || (page->revision & VMCS_IS_SHADOW)) {
 		vmx_fail_invalid(cpu);
 		return OUT_END;
 	}

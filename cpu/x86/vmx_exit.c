@@ -64,6 +64,8 @@ static void guest_save(struct x86_cpu *cpu, u64 *f)
 	f[VMCS_GUEST_PENDING_DB] = st->pending_db & (DR6_BS | 15);
 	if (st->pending_db)
 		f[VMCS_GUEST_PENDING_DB] |= BIT(12);
+	if (has(f, EXIT, SAVE_TIMER))
+		f[VMCS_PREEMPTION_TIMER] = vmx_timer_value(cpu);
 	if (c->ept)
 		memcpy(&f[VMCS_GUEST_PDPTE0], st->pdpte, sizeof(st->pdpte));
 }

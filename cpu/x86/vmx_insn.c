@@ -7,6 +7,7 @@
 #include "arch/x86/model.h"
 #include "cpu/x86/int.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vmx.h"
 
@@ -132,7 +133,8 @@ HANDLER(op_vmptrld)
 		vmx_fail(cpu, VMERR_VMPTRLD_ADDRESS);
 	} else if (pa == cpu->st.vmx.vmxon) {
 		vmx_fail(cpu, VMERR_VMPTRLD_VMXON);
-	} else if (revision(cpu, pa) != VMCS_REVISION) {
+	} else if ((revision(cpu, pa) & ~(cpu->vmx_env.may[VMX_PROC2] & VMX_PROC2_SHADOW ? VMCS_IS_SHADOW : 0)) !=
+		   VMCS_REVISION) {
 		vmx_fail(cpu, VMERR_VMPTRLD_REVISION);
 	} else {
 		cpu->st.vmx.vmcs = pa;
@@ -171,18 +173,46 @@ static void field_set(struct vmcs *v, enum vmcs_field f, u64 encoding, u64 value
 		v->f[f] = value & vmcs_field_mask(f);
 }
 
+/* SDM vol. 3 24.6.15 "VMCS Shadowing Bitmap Addresses", 25.1.2. */
+static bool shadowed(struct x86_cpu *cpu, u64 bitmap, u64 encoding)
+{
+	const u8 *p = cpu->c.vmx.shadow && !(encoding >> 15) ? svm_page(cpu, bitmap, false) : NULL;
+
+	return p && !(p[encoding / 8] >> encoding % 8 & 1);
+}
+
+/* prologue() for VMREAD and VMWRITE, and the VMCS that they work on: the current one, or in non-root operation that of
+ * the link pointer. NULL: there is none. */
+static enum outcome vmcs_access(struct x86_cpu *cpu, enum x86_exit exit, u64 bitmap, u64 encoding, bool write,
+				struct vmcs **v)
+{
+	enum outcome o = prologue(cpu, exit);
+
+	if (o == OUT_EXIT && shadowed(cpu, bitmap, encoding)) {
+		if (cpu->st.cpl)
+			return x86_fault(cpu, EXC_GP, 0);
+		*v = cpu->c.vmx.link == ~0ull ? NULL : svm_page(cpu, cpu->c.vmx.link, write);
+		return OUT_NEXT;
+	}
+	*v = o == OUT_NEXT ? vmx_current(cpu, write) : NULL;
+	return o;
+}
+
 HANDLER(op_vmread)
 {
 	unsigned size = in_code64(cpu) ? 8 : 4;
 	u64 encoding, value;
-	struct vmcs *v;
+	struct vmcs *v = NULL;
 	enum vmcs_field f;
 
-	TRY(cpu, in, prologue(cpu, EXIT_VMREAD));
 	encoding = reg_operand(cpu, in->src);
+	TRY(cpu, in, vmcs_access(cpu, EXIT_VMREAD, cpu->c.vmx.vmread_bitmap, encoding, false, &v));
 	f = vmcs_find(encoding);
-	v = vmx_current(cpu, false);
-	if (!v || f == VMCS_NONE) {
+	if (!v) {
+		vmx_fail_invalid(cpu);
+		LEAVE(cpu, in, OUT_END);
+	}
+	if (f == VMCS_NONE) {
 		vmx_fail(cpu, VMERR_NO_FIELD);
 		LEAVE(cpu, in, OUT_END);
 	}
@@ -199,22 +229,25 @@ HANDLER(op_vmwrite)
 {
 	unsigned size = in_code64(cpu) ? 8 : 4;
 	u64 encoding, value;
-	struct vmcs *v;
+	struct vmcs *v = NULL;
 	enum vmcs_field f;
 
-	TRY(cpu, in, prologue(cpu, EXIT_VMWRITE));
 	encoding = reg_operand(cpu, in->dst);
+	TRY(cpu, in, vmcs_access(cpu, EXIT_VMWRITE, cpu->c.vmx.vmwrite_bitmap, encoding, true, &v));
 	if (in->flags & IN_MEM)
 		TRY(cpu, in, operand_read(cpu, in, size, &value));
 	else
 		value = reg_operand(cpu, in->src);
 	f = vmcs_find(encoding);
-	v = vmx_current(cpu, true);
-	if (!v || f == VMCS_NONE) {
+	if (!v) {
+		vmx_fail_invalid(cpu);
+		LEAVE(cpu, in, OUT_END);
+	}
+	if (f == VMCS_NONE) {
 		vmx_fail(cpu, VMERR_NO_FIELD);
 		LEAVE(cpu, in, OUT_END);
 	}
-	if (VMCS_TYPE(encoding) == VMCS_TYPE_EXIT) {
+	if (VMCS_TYPE(encoding) == VMCS_TYPE_EXIT && !(cpu->vmx_cap[VMX_CAP_MISC] & VMX_MISC_VMWRITE_ANY)) {
 		vmx_fail(cpu, VMERR_READ_ONLY);
 		LEAVE(cpu, in, OUT_END);
 	}
@@ -259,16 +292,24 @@ static enum outcome inv_operands(struct x86_cpu *cpu, const struct insn *in, u64
 	return o == OUT_NEXT ? mem_read_n(cpu, la, d, 16, insn_acc(in)) : o;
 }
 
+/* As VM entry wants EPTP: SDM vol. 3 26.2.1.1. */
+static bool eptp_valid(const struct x86_cpu *cpu, u64 eptp)
+{
+	return ((eptp & 7) == 0 || (eptp & 7) == 6) && (eptp >> 3 & 7) == 3 && !(eptp & 0xf80) &&
+	       !(eptp >> cpu->model->phys_bits) && (!(eptp & EPTP_AD) || (cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_AD));
+}
+
 HANDLER(op_invept)
 {
-	u64 type, d[2];
+	u64 type, d[2], caps = cpu->vmx_cap[VMX_CAP_EPT_VPID];
 
+	if (!(caps & VMX_EPT_INVEPT))
+		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	TRY(cpu, in, prologue(cpu, EXIT_INVEPT));
 	TRY(cpu, in, inv_operands(cpu, in, &type, d));
-	if (type == INVEPT_SINGLE && !d[1] && (d[0] & 7) <= 6 && (d[0] >> 3 & 7) == 3 && !(d[0] & 0xf80) &&
-	    !(d[0] >> cpu->model->phys_bits))
+	if (type == INVEPT_SINGLE && (caps & VMX_EPT_INVEPT_SINGLE) && !d[1] && eptp_valid(cpu, d[0]))
 		tlb_flush_ept(cpu, d[0]);
-	else if (type == INVEPT_ALL)
+	else if (type == INVEPT_ALL && (caps & VMX_EPT_INVEPT_ALL))
 		tlb_flush_ept(cpu, 0);
 	else {
 		vmx_fail(cpu, VMERR_INV_OPERAND);
@@ -282,7 +323,7 @@ static bool invvpid(struct x86_cpu *cpu, u64 type, const u64 d[2])
 {
 	u32 vpid = (u16)d[0];
 
-	if (type > INVVPID_SINGLE_NONGLOBAL)
+	if (type > INVVPID_SINGLE_NONGLOBAL || !(cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_INVVPID_TYPE0 << type))
 		return false;
 	if (type == INVVPID_ALL) {
 		tlb_flush_guests(cpu);
@@ -304,6 +345,8 @@ HANDLER(op_invvpid)
 {
 	u64 type, d[2];
 
+	if (!(cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_INVVPID))
+		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	TRY(cpu, in, prologue(cpu, EXIT_INVVPID));
 	TRY(cpu, in, inv_operands(cpu, in, &type, d));
 	if (invvpid(cpu, type, d))

@@ -45,6 +45,8 @@ enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 in
 enum outcome vapic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host) { return OUT_EXIT; }
 enum outcome vapic_access_physical(struct x86_cpu *cpu, u64 pa) { return OUT_EXIT; }
 void block_written(struct x86_cpu *cpu, u64 pa, u64 len) { dropped_code++; }
+bool vmx_pml_room(struct x86_cpu *cpu) { return false; }
+void vmx_pml_log(struct x86_cpu *cpu, u64 gpa) {}
 void blocks_drop_all(struct x86_cpu *cpu) {}
 void vmexit_decode_controls(struct x86_cpu *cpu) {}
 void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all) {}
