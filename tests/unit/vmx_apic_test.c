@@ -42,7 +42,7 @@ static void access_types(void **state)
 		u64 qualification;
 	} rows[] = {
 		{reads_start, reads_end, 0x0020},     {writes_start, writes_end, 0x1300},
-		{fetches_start, fetches_end, 0x2010}, {int3_start, int3_end, 0x37d8},
+		{fetches_start, fetches_end, 0x2010}, {int3_start, int3_end, 0x37f8},
 		{across_start, across_end, 0x0000},
 	};
 
