@@ -31,6 +31,7 @@ enum run_opt {
 	RUN_GDB,
 	RUN_WAIT,
 	RUN_NO_REBOOT,
+	RUN_SNAPSHOT,
 	RUN_SYMBOLS,
 	RUN_TRACE_FILE,
 	RUN_HELP
@@ -53,13 +54,14 @@ static const struct opt run_opts[] = {
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
 	[RUN_NOGRAPHIC] = {"nographic", "-nographic", NULL, NULL},
 	[RUN_SERIAL] = {"serial", "-serial", "stdio", NULL},
-	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also queues=N, discard=on"},
+	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also snapshot, queues=N, discard=on"},
 	[RUN_NET] = {"net", NULL, "user[,...]", "a network of the guest's own; hostfwd=tcp::2222-:22 lets ssh in"},
 	[RUN_BIOS] = {"bios", "-bios", "FILE", "firmware at the reset vector, such as SeaBIOS or OVMF"},
 	[RUN_DEBUGCON] = {"debugcon", NULL, "FILE", "what is written to ports 0xe9 and 0x402 (firmware, test ports)"},
 	[RUN_GDB] = {"gdb", "-gdb", "[HOST:]PORT", "gdb may connect there (127.0.0.1 unless HOST says otherwise)"},
 	[RUN_WAIT] = {"wait", NULL, NULL, "with --gdb: the guest starts when gdb lets it"},
 	[RUN_NO_REBOOT] = {"no-reboot", "-no-reboot", NULL, "a reset of the machine ends the run (exit code 0)"},
+	[RUN_SNAPSHOT] = {"snapshot", "-snapshot", NULL, "no disk's file is changed: writes go to a temporary one"},
 	[RUN_SYMBOLS] = {"symbols", NULL, "FILE", "names for dumps and the monitor: an ELF file or a System.map"},
 	[RUN_TRACE_FILE] = {"trace-file", NULL, "FILE", "where --trace goes instead of stderr"},
 	[RUN_HELP] = {"help", "-h", NULL, "this text"},
@@ -142,6 +144,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case RUN_BIOS: o->bios = v; return -1;
 	case RUN_DEBUGCON: o->debugcon = v; return -1;
 	case RUN_NO_REBOOT: o->no_reboot = true; return -1;
+	case RUN_SNAPSHOT: o->snapshot = true; return -1;
 	case RUN_SYMBOLS: o->symbols = v; return -1;
 	case RUN_TRACE_FILE: o->trace_file = v; return -1;
 	case RUN_HELP: return run_help();
@@ -151,5 +154,9 @@ static int take_option(void *ctx, int which, const char *v)
 
 int run_options_take(struct run_options *o, int argc, char **argv)
 {
-	return opt_each(run_opts, ARRAY_SIZE(run_opts), argc - 1, argv + 1, take_option, run_usage, o);
+	int code = opt_each(run_opts, ARRAY_SIZE(run_opts), argc - 1, argv + 1, take_option, run_usage, o);
+
+	for (unsigned i = 0; i < o->ndisks; i++)
+		o->disk[i].snapshot |= o->snapshot;
+	return code;
 }

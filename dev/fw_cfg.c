@@ -151,22 +151,50 @@ const struct bus_ops fw_cfg_ops = {cfg_read, cfg_write};
 
 /* ---- DMA ---- */
 
-static bool dma_copy(struct fw_cfg *f, u64 to, u32 length)
+/* Bytes of the selected item from its offset on that can be copied as they are; 0: they are made one by one, or there
+ * are none. */
+static const u8 *plain_bytes(const struct fw_cfg *f, u32 *n)
+{
+	const struct fw_cfg_item *it = find(f, f->s.key);
+	u32 at = f->s.offset;
+
+	if (!it || at >= it->size)
+		return NULL;
+	*n = MIN(*n, it->size - at);
+	return it->data + at;
+}
+
+/* Whether nothing but zeroes comes from here on. */
+static bool at_end(const struct fw_cfg *f)
 {
 	const struct fw_cfg_item *it = find(f, f->s.key);
 
-	while (length) {
-		u8 buf[4096];
-		u32 n = MIN(length, (u32)sizeof(buf)), at = f->s.offset;
+	if (f->s.key == KEY_DIRECTORY)
+		return f->s.offset >= 4 + f->files * ENTRY_SIZE;
+	return f->s.offset >= (it ? it->size : 4);
+}
 
-		if (it && at < it->size && n <= it->size - at) {
-			memcpy(buf, it->data + at, n);
+static bool dma_copy(struct fw_cfg *f, u64 to, u32 length)
+{
+	static const u8 zeroes[RAM_PAGE * 16];
+
+	while (length) {
+		u32 n = length;
+		const u8 *from = plain_bytes(f, &n);
+		u8 made;
+
+		if (!from && at_end(f)) {
+			n = MIN(length, (u32)sizeof(zeroes));
+			from = zeroes;
+		}
+		if (from) {
 			advance(f, n);
 		} else {
-			for (u32 i = 0; i < n; i++)
-				buf[i] = next_byte(f);
+			n = 1;
+			made = next_byte(f);
+			from = &made;
 		}
-		if (vm_dma_write(f->vm, to, buf, n))
+		if (vm_dma_write(f->vm, to, from, n))
 			return false;
 		to += n;
 		length -= n;

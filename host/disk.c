@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/overlay.h"
+
 #define DISK_THREADS 4u
 #define ZEROES	     65536u
 
@@ -25,6 +27,7 @@ struct list {
 
 struct disk {
 	int fd;
+	struct overlay *overlay; /* NULL: writes go to the file */
 	struct block_disk block;
 	struct host_loop *loop;
 	pthread_mutex_t lock;
@@ -62,20 +65,11 @@ static struct block_io *list_take(struct list *l)
 
 /* ---- one request ---- */
 
-static int transfer(int fd, bool in, u8 *buf, u64 offset, u64 size)
+static int transfer(struct disk *d, bool in, u8 *buf, u64 offset, u64 size)
 {
-	while (size) {
-		ssize_t n = in ? pread(fd, buf, size, (off_t)offset) : pwrite(fd, buf, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) /* 0: somebody made the file shorter */
-			return n ? -errno : -EIO;
-		buf += n;
-		offset += (u64)n;
-		size -= (u64)n;
-	}
-	return 0;
+	if (!d->overlay)
+		return file_transfer(d->fd, in, buf, offset, size);
+	return in ? overlay_read(d->overlay, d->fd, buf, offset, size) : overlay_write(d->overlay, buf, offset, size);
 }
 
 static int change_space(int fd, int mode, u64 offset, u64 size)
@@ -88,7 +82,7 @@ static int change_space(int fd, int mode, u64 offset, u64 size)
 	return rc ? -errno : 0;
 }
 
-static int write_zeroes(int fd, u64 offset, u64 size)
+static int write_zeroes(struct disk *d, u64 offset, u64 size)
 {
 	u8 *zeroes = calloc(1, ZEROES);
 	int rc = zeroes ? 0 : -ENOMEM;
@@ -96,7 +90,7 @@ static int write_zeroes(int fd, u64 offset, u64 size)
 	while (size && !rc) {
 		u64 n = MIN(size, (u64)ZEROES);
 
-		rc = transfer(fd, false, zeroes, offset, n);
+		rc = transfer(d, false, zeroes, offset, n);
 		offset += n;
 		size -= n;
 	}
@@ -104,27 +98,27 @@ static int write_zeroes(int fd, u64 offset, u64 size)
 	return rc;
 }
 
-static int zero(int fd, u64 offset, u64 size, bool unmap)
+static int zero(struct disk *d, u64 offset, u64 size, bool unmap)
 {
 	int rc = -EOPNOTSUPP;
 
-	if (unmap)
-		rc = change_space(fd, FALLOC_FL_PUNCH_HOLE, offset, size);
-	if (rc)
-		rc = change_space(fd, FALLOC_FL_ZERO_RANGE, offset, size);
-	return rc ? write_zeroes(fd, offset, size) : 0;
+	if (unmap && !d->overlay)
+		rc = change_space(d->fd, FALLOC_FL_PUNCH_HOLE, offset, size);
+	if (rc && !d->overlay)
+		rc = change_space(d->fd, FALLOC_FL_ZERO_RANGE, offset, size);
+	return rc ? write_zeroes(d, offset, size) : 0;
 }
 
 static int carry_out(struct disk *d, struct block_io *io)
 {
 	switch (io->op) {
-	case BLOCK_READ: return transfer(d->fd, true, io->buf, io->offset, io->size);
-	case BLOCK_WRITE: return transfer(d->fd, false, io->buf, io->offset, io->size);
-	case BLOCK_FLUSH: return fdatasync(d->fd) ? -errno : 0;
-	case BLOCK_ZERO: return io->size ? zero(d->fd, io->offset, io->size, io->unmap) : 0;
+	case BLOCK_READ: return transfer(d, true, io->buf, io->offset, io->size);
+	case BLOCK_WRITE: return transfer(d, false, io->buf, io->offset, io->size);
+	case BLOCK_FLUSH: return !d->overlay && fdatasync(d->fd) ? -errno : 0;
+	case BLOCK_ZERO: return io->size ? zero(d, io->offset, io->size, io->unmap) : 0;
 	case BLOCK_DISCARD:
 		/* Advice: a file system that cannot is no error. */
-		if (io->size)
+		if (io->size && !d->overlay)
 			change_space(d->fd, FALLOC_FL_PUNCH_HOLE, io->offset, io->size);
 		return 0;
 	}
@@ -231,10 +225,12 @@ static int check_kind(const struct disk_options *o, int fd, struct stat *st, str
 	return 0;
 }
 
+static bool keeps_file(const struct disk_options *o) { return o->readonly || o->snapshot; }
+
 /* Of the open file, so that it ends with it, whoever else opens and closes the file. */
 static int lock_file(const struct disk_options *o, int fd, struct err *e)
 {
-	struct flock l = {.l_type = o->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+	struct flock l = {.l_type = keeps_file(o) ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
 
 	if (!fcntl(fd, F_OFD_SETLK, &l) || (errno != EAGAIN && errno != EACCES))
 		return 0;
@@ -248,7 +244,7 @@ static int open_file(const struct disk_options *o, struct disk *d, struct err *e
 	off_t size;
 	int rc;
 
-	d->fd = open(o->path, (o->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	d->fd = open(o->path, (keeps_file(o) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	if (d->fd < 0)
 		return err_set(e, errno, "the disk %s: %s", o->path, strerror(errno));
 	rc = check_kind(o, d->fd, &st, e);
@@ -261,7 +257,7 @@ static int open_file(const struct disk_options *o, struct disk *d, struct err *e
 		return err_set(e, EINVAL, "the disk %s has %lld bytes: it must be whole sectors of %u, one or more",
 			       o->path, (long long)size, BLOCK_SECTOR);
 	d->block = (struct block_disk){submit, d, (u64)size, o->readonly, o->discard && !o->readonly};
-	return 0;
+	return o->snapshot && !o->readonly ? overlay_new((u64)size, &d->overlay, e) : 0;
 }
 
 int disk_open(const struct disk_options *o, struct disk **out, struct err *e)
@@ -292,6 +288,7 @@ void disk_close(struct disk *d)
 		return;
 	if (d->fd >= 0)
 		close(d->fd);
+	overlay_free(d->overlay);
 	pthread_cond_destroy(&d->work);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

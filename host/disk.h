@@ -17,13 +17,14 @@
 struct disk_options {
 	char path[4096];
 	bool readonly;
+	bool snapshot; /* what the guest writes goes to a temporary file and is gone afterwards */
 	bool discard; /* the guest's discards make holes in the file */
 	unsigned queues;
 };
 
 struct disk;
 
-/* "FILE[,ro][,queues=N][,discard=on|off]"; ",," in FILE is a comma. -EINVAL with the sentence. */
+/* "FILE[,ro][,snapshot][,queues=N][,discard=on|off]"; ",," in FILE is a comma. -EINVAL with the sentence. */
 int disk_options_parse(const char *text, struct disk_options *o, struct err *e);
 
 /* -ENOENT, -EINVAL: it cannot be a disk; others: the host refuses. */

@@ -12,6 +12,10 @@ static int parse_word(const char *s, size_t n, struct disk_options *o, struct er
 		o->readonly = true;
 		return 0;
 	}
+	if (n == 8 && !memcmp(s, "snapshot", n)) {
+		o->snapshot = true;
+		return 0;
+	}
 	if ((n == 10 && !memcmp(s, "discard=on", n)) || (n == 11 && !memcmp(s, "discard=off", n))) {
 		o->discard = n == 10;
 		return 0;
@@ -20,7 +24,7 @@ static int parse_word(const char *s, size_t n, struct disk_options *o, struct er
 		o->queues = (unsigned)(s[7] - '0');
 		return 0;
 	}
-	return err_set(e, EINVAL, "--disk knows ro, queues=1 to %u and discard=on|off, not %.*s", QUEUES_MOST,
+	return err_set(e, EINVAL, "--disk knows ro, snapshot, queues=1 to %u and discard=on|off, not %.*s", QUEUES_MOST,
 		       (int)MIN(n, 60u), s);
 }
 

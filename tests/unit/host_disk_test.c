@@ -47,6 +47,9 @@ static void options(void **state)
 	assert_int_equal(disk_options_parse("a,,b,ro,queues=8,discard=on", &o, &e), 0);
 	assert_string_equal(o.path, "a,b");
 	assert_true(o.readonly && o.discard && o.queues == 8);
+	assert_false(o.snapshot);
+	assert_int_equal(disk_options_parse("a,snapshot", &o, &e), 0);
+	assert_true(o.snapshot);
 	assert_int_equal(disk_options_parse("", &o, &e), -EINVAL);
 	assert_int_equal(disk_options_parse("a,", &o, &e), -EINVAL);
 	assert_int_equal(disk_options_parse("a,queues=9", &o, &e), -EINVAL);
@@ -161,6 +164,60 @@ static void all(struct vm *vm, struct block_disk *b, struct part *parts, unsigne
 	}
 }
 
+/* What is written to a snapshot is read back from it, all else from the file, which stays as it is. */
+static void snapshot(void **state)
+{
+	static u8 file[SIZE], back[SIZE], want[SIZE], fresh[3 * 512];
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+	struct disk_options o = {.snapshot = true, .discard = true};
+	struct part part = {.lock = &lock, .cond = &cond};
+	struct host_loop *loop;
+	struct block_disk b;
+	struct disk *d, *second;
+	struct vm vm;
+	struct err e;
+	FILE *f;
+
+	snprintf(o.path, sizeof(o.path), "%s", path);
+	for (unsigned i = 0; i < SIZE; i++)
+		file[i] = want[i] = (u8)(i * 7 + i / 512);
+	memset(fresh, 0xee, sizeof(fresh));
+	f = fopen(path, "r+");
+	assert_int_equal(fwrite(file, 1, SIZE, f), SIZE);
+	fclose(f);
+	assert_int_equal(vm_init(&vm, NULL, clock_host(), NULL), 0);
+	assert_int_equal(host_loop_start(&vm, &loop, &e), 0);
+	assert_int_equal(disk_open(&o, &d, &e), 0);
+	assert_int_equal(disk_open(&o, &second, &e), 0); /* two may have one of the same file */
+	disk_close(second);
+	b = disk_block(d);
+	assert_false(b.readonly);
+	assert_int_equal(disk_start(d, loop, &e), 0);
+	part.io = (struct block_io){
+		.op = BLOCK_WRITE, .offset = 512 * 63, .size = sizeof(fresh), .buf = fresh, .done = on_done};
+	all(&vm, &b, &part, 1);
+	memcpy(want + 512 * 63, fresh, sizeof(fresh));
+	part.io = (struct block_io){.op = BLOCK_ZERO, .unmap = true, .offset = 512 * 64, .size = 512, .done = on_done};
+	all(&vm, &b, &part, 1);
+	memset(want + 512 * 64, 0, 512);
+	part.io = (struct block_io){.op = BLOCK_DISCARD, .offset = 0, .size = 4096, .done = on_done};
+	all(&vm, &b, &part, 1);
+	part.io = (struct block_io){.op = BLOCK_FLUSH, .done = on_done};
+	all(&vm, &b, &part, 1);
+	part.io = (struct block_io){.op = BLOCK_READ, .size = SIZE, .buf = back, .done = on_done};
+	all(&vm, &b, &part, 1);
+	assert_memory_equal(back, want, SIZE);
+	disk_stop(d);
+	host_loop_stop(loop);
+	disk_close(d);
+	f = fopen(path, "r");
+	assert_int_equal(fread(back, 1, SIZE, f), SIZE);
+	fclose(f);
+	assert_memory_equal(back, file, SIZE);
+	vm_destroy(&vm);
+}
+
 static void requests(void **state)
 {
 	static u8 data[SIZE], back[SIZE];
@@ -227,10 +284,8 @@ static void requests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(options),
-		cmocka_unit_test(net_words),
-		cmocka_unit_test(not_a_disk),
-		cmocka_unit_test(requests),
+		cmocka_unit_test(options),  cmocka_unit_test(net_words), cmocka_unit_test(not_a_disk),
+		cmocka_unit_test(requests), cmocka_unit_test(snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
