@@ -2,8 +2,9 @@
  * The wiring of the board (pc.h).
  *
  * An interrupt output drives a GSI: 0 to 15 are the ISA IRQs, wired to the 8259 pair and to the IOAPIC's input of the
- * same number, but IRQ 0, which goes to input 2; 16 to 19 are PCI's INTx, on the IOAPIC only. No two chips share an
- * input: INTx is combined inside the PCI bus.
+ * same number, but IRQ 0, which goes to input 2; 16 to 19 are PCI's INTx, which the ISA bridge's router also
+ * takes to ISA IRQs 10 and 11 or where firmware wants them. No two chips share an input: INTx is combined inside the PCI
+ * bus and inside the router.
  */
 #include "machine/pc.h"
 
@@ -13,11 +14,14 @@
 #include "machine/map.h"
 
 #define NO_IRQ	     0xffu
-#define SLOT_CONSOLE 1u
+#define SLOT_CONSOLE 29u
 #define SLOT_TESTDEV 30u
 #define SLOT_RNG     2u
 #define SLOT_NET     3u
 #define SLOT_DISK    4u /* of the first */
+
+/* Which ISA interrupt each PIRQ gets where no firmware decides. */
+static const u8 pirq_irq[PCI_INTX] = {10, 10, 11, 11};
 
 static struct irq_line gsi_line(struct pc *pc, unsigned gsi);
 
@@ -87,10 +91,21 @@ static void init_debug_exit(struct pc *pc, struct irq_line line)
 	debug_exit_init(&pc->debug_exit, on_debug_exit, pc->vm);
 }
 
+static void intx_set(void *ctx, unsigned wire, bool level)
+{
+	struct pc *pc = ctx;
+	const struct irq_line apic = gsi_line(pc, PC_INTX_GSI + wire);
+
+	irq_set(&apic, level);
+	piix_intx_set(&pc->piix, wire, level);
+}
+
 static void init_pci(struct pc *pc, struct irq_line line)
 {
-	const struct irq_line intx[PCI_INTX] = {gsi_line(pc, 16), gsi_line(pc, 17), gsi_line(pc, 18), gsi_line(pc, 19)};
+	struct irq_line intx[PCI_INTX];
 
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		intx[i] = (struct irq_line){intx_set, pc, i};
 	pci_bus_init(&pc->pci, pc->vm, intx);
 	pc->pci.reset_read = reset_read;
 	pc->pci.reset_write = reset_write;
@@ -108,9 +123,14 @@ static void init_bridge(struct pc *pc, struct irq_line line)
 
 static void init_piix(struct pc *pc, struct irq_line line)
 {
-	piix_init(&pc->piix, PM_BASE);
+	struct irq_line irq[PIIX_IRQS];
+
+	for (unsigned i = 0; i < PIIX_IRQS; i++)
+		irq[i] = gsi_line(pc, i);
+	piix_init(&pc->piix, PM_BASE, irq);
 	pci_attach(&pc->pci, &pc->piix.isa, PIIX_SLOT);
-	pci_attach_function(&pc->pci, &pc->piix.pm, PIIX_SLOT, PIIX_PM_FUNCTION);
+	if (pc->cfg.firmware)
+		pci_attach_function(&pc->pci, &pc->piix.pm, PIIX_SLOT, PIIX_PM_FUNCTION);
 }
 
 static void init_debugcon(struct pc *pc, struct irq_line line) { debugcon_init(&pc->debugcon, pc->cfg.debug); }
@@ -236,7 +256,7 @@ static const struct chip chips[] = {
 	 {{PORT, 0xe9, 1, &debugcon_ops}, {PORT, 0x402, 1, &debugcon_ops}}},
 	{&fw_cfg_class, AT(fw_cfg), WITH_EITHER, NO_IRQ, init_fw_cfg,
 	 {{PORT, 0x510, 2, &fw_cfg_ops}, {PORT, 0x514, 8, &fw_cfg_dma_ops}}},
-	{&pci_function_class, AT(piix.isa), WITH_FIRMWARE, NO_IRQ, init_piix, {{0}}},
+	{&pci_function_class, AT(piix.isa), ALWAYS, NO_IRQ, init_piix, {{0}}},
 	{&pci_function_class, AT(piix.pm), WITH_FIRMWARE, NO_IRQ, NULL, {{0}}},
 };
 /* clang-format on */
@@ -363,6 +383,16 @@ static void give_address(struct pci_device *d, unsigned bar, u64 *next, u16 comm
 	pci_command_set(d, (u16)(d->s.config[PCI_COMMAND] | command));
 }
 
+/* As firmware for such boards does: each PIRQ to an interrupt of ISA, level-triggered. */
+static void route_pirqs(struct pc *pc)
+{
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		pci_config_write(&pc->piix.isa, PIIX_PIRQ + i, 1, pirq_irq[i]);
+	for (unsigned i = 0; i < PCI_INTX && !pc->cfg.irqchip_set; i++)
+		pic_elcr_ops.write(&pc->pic, pirq_irq[i] / 8, 1,
+				   pic_elcr_ops.read(&pc->pic, pirq_irq[i] / 8, 1) | BIT(pirq_irq[i] % 8));
+}
+
 void pc_firmware(struct pc *pc)
 {
 	u64 memory = MAP_PCI, ports = MAP_PCI_PORTS;
@@ -377,8 +407,10 @@ void pc_firmware(struct pc *pc)
 				give_address(d, i, &memory, PCI_COMMAND_MEMORY);
 		if (d && d->s.config[PCI_INTERRUPT_PIN])
 			d->s.config[PCI_INTERRUPT_LINE] =
-				(u8)(16 + pci_intx_wire(slot, d->s.config[PCI_INTERRUPT_PIN]));
+				pirq_irq[piix_pirq(pci_intx_wire(slot, d->s.config[PCI_INTERRUPT_PIN]))];
 	}
+	if (!pc->cfg.firmware)
+		route_pirqs(pc);
 	/* LINT0 as ExtINT: the virtual wire mode that a guest without APIC drivers relies on (MP
 	 * specification 3.6.2.2). */
 	if (!pc->cfg.irqchip_set)

@@ -32,6 +32,7 @@
 
 /* The IOAPIC input that ISA IRQ 0 arrives at, whoever brings the IOAPIC. */
 #define PC_IRQ0_GSI 2u
+#define PC_INTX_GSI 16u /* the first of four inputs of the I/O APIC */
 #define PC_DISKS    4u
 
 struct pc_disk {

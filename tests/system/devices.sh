@@ -1,6 +1,6 @@
 #!/bin/sh
 # A disk and a network in the busybox guest: what it writes is in the file, what the host serves on its loopback arrives there.
-# Usage: devices.sh NESTBOX FETCH-KERNEL [ACCELERATOR [CPUS]]
+# Usage: devices.sh NESTBOX FETCH-KERNEL [ACCELERATOR [CPUS [KERNEL-WORDS]]]
 set -eu
 nestbox=$1
 kernel=$($2)
@@ -40,7 +40,7 @@ head -c 4194304 /dev/urandom >"$tmp/b.img"
 sum=$(md5sum <"$tmp/b.img" | cut -c-32)
 mkfifo "$tmp/in"
 "$nestbox" run --accel "$accelerator" --smp "$cpus" --kernel "$kernel"/boot/vmlinuz-* --modules "$kernel" --timeout 150 --disk "$tmp/a.img,queues=3,discard=on" \
-	--disk "$tmp/b.img,ro" --net user <"$tmp/in" >"$tmp/console" 2>"$tmp/err" &
+	--disk "$tmp/b.img,ro" --net user --append "${5:-}" <"$tmp/in" >"$tmp/console" 2>"$tmp/err" &
 guest=$!
 exec 3>"$tmp/in"
 : >>"$tmp/console"
@@ -48,7 +48,7 @@ waits_for 'built-in shell' 120
 cat >&3 <<-EOF
 	md5sum /dev/vdb; dd if=/dev/vdb of=/dev/vda bs=64k seek=1 conv=fsync 2>/dev/null; cat /sys/block/vda/serial
 	dd if=/dev/vda of=/dev/vdb count=1; head -c 16 /dev/hwrng | wc -c
-	ifconfig eth0 10.0.2.15 up; wget -q -O - http://10.0.2.2:$port/file; echo fin''ished; poweroff -f
+	ifconfig eth0 10.0.2.15 up; wget -q -O - http://10.0.2.2:$port/file; cat /proc/interrupts; echo fin''ished; poweroff -f
 EOF
 waits_for '^finished' 60
 status=0
@@ -62,4 +62,8 @@ grep -q '^disk0' "$tmp/console" || die "no serial number"
 tr -d '\r' <"$tmp/console" | grep -q '^16$' || die "no random bytes"
 grep -q "^from the host's loopback" "$tmp/console" || die "nothing came through the network"
 grep -Eq 'WARNING:|BUG:' "$tmp/console" && die "its log complains"
+case ${5:-} in
+*noapic*) tr -d '\r' <"$tmp/console" | grep -Eq '^ *1[01]:.*XT-PIC.*virtio' || die "no PCI interrupt through the 8259 pair" ;;
+*nomsi*) tr -d '\r' <"$tmp/console" | grep -Eq '^ *1[6-9]:.*IO-APIC.*virtio' || die "no PCI interrupt through the I/O APIC" ;;
+esac
 echo good

@@ -42,7 +42,7 @@ seabios)
 	;;
 ovmf)
 	need /usr/share/ovmf/OVMF.fd
-	until_says 'Shell> ' 240 --bios /usr/share/ovmf/OVMF.fd
+	until_says 'Shell> ' 240 --smp 2 --bios /usr/share/ovmf/OVMF.fd
 	;;
 memtest)
 	need /boot/memtest86+x64.bin
@@ -59,15 +59,15 @@ grub)
 	mkdir -p "$tmp/iso/boot/grub" "$tmp/root/bin"
 	cp "$($fetch_kernel)"/boot/vmlinuz-* "$tmp/iso/boot/vmlinuz"
 	cp /bin/busybox "$tmp/root/bin/"
-	printf '#!/bin/busybox sh\necho INIT RUNS\n/bin/busybox poweroff -f\n' >"$tmp/root/init"
+	printf '#!/bin/busybox sh\n/bin/busybox mkdir /proc\n/bin/busybox mount -t proc proc /proc\necho INIT RUNS on $(/bin/busybox grep -c ^processor /proc/cpuinfo)\n/bin/busybox poweroff -f\n' >"$tmp/root/init"
 	chmod +x "$tmp/root/init"
 	(cd "$tmp/root" && find . | cpio -o -H newc 2>/dev/null) >"$tmp/iso/boot/initrd"
 	printf 'serial --unit=0 --speed=115200\nterminal_output serial\nlinux /boot/vmlinuz console=ttyS0\ninitrd /boot/initrd\nboot\n' \
 		>"$tmp/iso/boot/grub/grub.cfg"
 	grub-mkrescue -o "$tmp/disk" "$tmp/iso" >"$tmp/out" 2>&1 || die "no disk image"
-	"$nestbox" run --accel soft --timeout 240 --bios /usr/share/seabios/bios-256k.bin --disk "$tmp/disk,ro" </dev/null >"$tmp/out" 2>&1 ||
+	"$nestbox" run --accel soft --smp 2 --timeout 240 --bios /usr/share/seabios/bios-256k.bin --disk "$tmp/disk,ro" </dev/null >"$tmp/out" 2>&1 ||
 		die "exit status $?"
-	grep -aq 'INIT RUNS' "$tmp/out" || die "init did not run"
+	grep -aq 'INIT RUNS on 2' "$tmp/out" || die "init did not run on two processors"
 	! grep -aqE "can't claim|WARNING|BUG:|conflict" "$tmp/out" || die "the log complains"
 	;;
 exit)

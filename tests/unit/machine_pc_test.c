@@ -109,9 +109,9 @@ static void both_have(void **state)
 	assert_int_equal(in(r, PM_BASE + PM_CNT, 2) & 1, 1);
 	out(r, 0x70, 1, 0x0d);
 	assert_int_equal(in(r, 0x71, 1), 0x80);
-	out(r, 0xcf8, 4, 0x80000000 | 1 << 11);
+	out(r, 0xcf8, 4, 0x80000000 | 29 << 11);
 	assert_int_equal(in(r, 0xcfc, 4), 0x10431af4);
-	out(r, 0xcf8, 4, 0x80000000 | 1 << 11 | 0x10);
+	out(r, 0xcf8, 4, 0x80000000 | 29 << 11 | 0x10);
 	assert_int_equal(in(r, 0xcfc, 4), MAP_PCI);
 	assert_int_equal(vm_mmio_read(&r->vm, MAP_ECAM, 4), 0x00081b36);
 	assert_int_equal(vm_mmio_read(&r->vm, MAP_PCI + 0x12, 2), 4); /* num_queues */
@@ -161,6 +161,30 @@ static void own_pci_wire_and_msi(void **state)
 	r->vm.msi.send(r->vm.msi.ctx, 0xfee00000, 0x72);
 	vm_unlock(&r->vm);
 	assert_int_equal(pending(r), 0x72);
+}
+
+/* The console's INTA is PIRQA, which the router takes to IRQ 10 until it is told otherwise. */
+static void own_pci_router(void **state)
+{
+	struct rig *r = *state;
+
+	vm_lock(&r->vm);
+	assert_int_equal(r->pc.pic.s.chip[1].elcr, 0x0c);
+	pci_intx_set(&r->pc.console.pci.pci, true);
+	assert_int_equal(r->pc.pic.s.chip[1].level, 1 << 2);
+	pci_config_write(&r->pc.piix.isa, PIIX_PIRQ, 1, 5);
+	assert_int_equal(r->pc.pic.s.chip[1].level, 0);
+	assert_int_equal(r->pc.pic.s.chip[0].level, 1 << 5);
+	pci_config_write(&r->pc.piix.isa, PIIX_PIRQ, 1, 0x8a);
+	assert_int_equal(r->pc.pic.s.chip[0].level | r->pc.pic.s.chip[1].level, 0);
+	pci_config_write(&r->pc.piix.isa, PIIX_PIRQ, 1, 13); /* not one that it can reach */
+	assert_int_equal(r->pc.pic.s.chip[1].level, 0);
+	pci_config_write(&r->pc.piix.isa, PIIX_PIRQ, 1, 11);
+	assert_int_equal(r->pc.pic.s.chip[1].level, 1 << 3);
+	pc_reset(&r->pc);
+	assert_int_equal(r->pc.pic.s.chip[1].level, 0);
+	assert_int_equal(r->pc.piix.isa.s.config[PIIX_PIRQ], 10);
+	vm_unlock(&r->vm);
 }
 
 static void own_pic_in_virtual_wire(void **state)
@@ -238,6 +262,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(own_wires, setup_own, teardown),
 		cmocka_unit_test_setup_teardown(own_pci_wire_and_msi, setup_own, teardown),
 		cmocka_unit_test_setup_teardown(own_pic_in_virtual_wire, setup_own, teardown),
+		cmocka_unit_test_setup_teardown(own_pci_router, setup_own, teardown),
 		cmocka_unit_test_setup_teardown(kernel_wires, setup_kernel, teardown),
 		cmocka_unit_test_setup_teardown(poweroff, setup_own, teardown),
 		cmocka_unit_test_setup_teardown(reset_by_cf9, setup_own, teardown),
