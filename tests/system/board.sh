@@ -33,8 +33,8 @@ done
 run 4 triple
 has '^vCPU 0: rip '
 has 'first: #PF at 0000000080000000, error 0x2 \(not present, write\)'
-has 'its handler: #GP, error 0x73 \(IDT entry 14\)'
-has "double fault's: #GP, error 0x43 \(IDT entry 8\)"
+has 'its handler: #GP, error 0x7[23] \(IDT entry 14\)'
+has "double fault's: #GP, error 0x4[23] \(IDT entry 8\)"
 has 'IDT entry 8 at .*: not present'
 has '^=> .*mov dword ptr \[rax\], 0x01 <triple\+'
 has '<guest_main\+'
