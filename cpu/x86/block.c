@@ -8,7 +8,8 @@
  *   - A block holds the bytes that it was decoded from. A store to them that changes nothing leaves the block alone
  * (block_follows). One that only changes an immediate which the handler reads from in->imm changes that. Any other
  * makes the instruction `insn_changed`, which decodes anew when it is reached and kills the block if it has another
- * length now.
+ * length now. A store that changes several, or one that has not run since it changed, is not a patch: the page may be
+ * code no longer, and the block dies so that the page can become data again.
  *   - A dead block is in no hash chain and no page list, and each of its instructions leaves the block before it does
  * anything (leave_dead), so that a store into the running block takes effect at the very next instruction.
  *   - Memory comes from the arena only; it is given back all at once, between blocks, when the arena is full
@@ -278,42 +279,50 @@ static enum outcome insn_changed(struct x86_cpu *cpu, const struct insn *in)
 	LEAVE(cpu, in, OUT_RETRY);
 }
 
-/*
- * The instruction's bytes are `now`, no longer `old`. It may be the running one: its handler has read the immediate
- * before it stored, and does not look at `fn`.
- */
-static void insn_follow(struct insn *in, u8 *old, const u8 *now)
+/* Whether only an immediate is new in the bytes `now`, which it is then in the instruction too. */
+static bool imm_follows(struct insn *in, u8 *old, const u8 *now)
 {
 	unsigned n = in->live_imm & LIVE_BYTES;
 
-	if (!n || memcmp(now, old, in->len - n) != 0) {
-		in->fn = insn_changed;
-		return;
-	}
+	if (!n || memcmp(now, old, in->len - n) != 0)
+		return false;
 	memcpy(old, now, in->len);
 	in->imm = insn_imm(in, now);
+	return true;
 }
 
-/* Makes the block say what the bytes [from, to] of `page`, which lie at `host`, say now. False: it has to die. */
+static bool crossing_same(struct block *b, u64 page, const u8 *host)
+{
+	const u8 *old = block_bytes(b);
+	u64 start = b->pa & (RAM_PAGE - 1), head = RAM_PAGE - start;
+
+	return (page != ALIGN_DOWN(b->pa, RAM_PAGE) || !memcmp(host + start, old, head)) &&
+	       (page != b->pa2 || !memcmp(host, old + head, b->len - head));
+}
+
+/*
+ * Makes the block say what the bytes [from, to] of `page`, which lie at `host`, say now. False: it has to die. The
+ * running instruction may be among those that change: its handler has read the immediate before it stored, and does not
+ * look at `fn`.
+ */
 static bool block_follows(struct block *b, u64 page, const u8 *host, u64 from, u64 to)
 {
 	u64 start = b->pa & (RAM_PAGE - 1);
-	u8 *old = block_bytes(b);
+	unsigned changed = 0;
 
-	if (b->pa2 != NO_PAGE) {
-		u64 head = RAM_PAGE - start;
-
-		return (page != ALIGN_DOWN(b->pa, RAM_PAGE) || !memcmp(host + start, old, head)) &&
-		       (page != b->pa2 || !memcmp(host, old + head, b->len - head));
-	}
+	if (b->pa2 != NO_PAGE)
+		return crossing_same(b, page, host);
 	for (struct insn *in = b->insn; in < &b->insn[b->n] && start + in->off <= to; in++) {
-		u8 now[INSN_BYTES_MAX];
+		u8 now[INSN_BYTES_MAX], *old = block_bytes(b) + in->off;
 
-		if (start + in->off + in->len <= from || in->fn == insn_changed)
+		if (start + in->off + in->len <= from)
 			continue;
 		memcpy(now, host + start + in->off, in->len); /* others may be storing */
-		if (memcmp(now, old + in->off, in->len) != 0)
-			insn_follow(in, old + in->off, now);
+		if (!memcmp(now, old, in->len) || imm_follows(in, old, now))
+			continue;
+		if (in->fn == insn_changed || changed++)
+			return false;
+		in->fn = insn_changed;
 	}
 	return true;
 }
