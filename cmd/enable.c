@@ -123,7 +123,7 @@ static bool applicable(struct enable *n)
 		refuse(n, "KVM has no module that nests on this processor");
 		return false;
 	}
-	if (n->on && n->cpu.arch == HOST_X86 && !n->cpu.vmx && !n->cpu.svm && !n->root) {
+	if (n->on && n->cpu.arch == HOST_X86 && !n->cpu.vmx && !n->cpu.svm) {
 		refuse(n, "the processor has neither VMX nor SVM here, so there is nothing to enable: nestbox check "
 			  "says what can be done");
 		return false;

@@ -41,7 +41,8 @@ int host_record_finish(struct host *h);
 
 /* A whole file of at most 4 MiB (what is longer is cut). -errno. The caller frees *text; *size may be NULL. */
 int host_read(struct host *h, const char *path, char **text, size_t *size);
-/* The first line without its newline. 0 or -errno. */
+/* The first line without its newline, control characters made harmless, as in all short texts from here. 0 or -errno.
+ */
 int host_line(struct host *h, const char *path, char *buf, size_t size);
 bool host_exists(struct host *h, const char *path);
 /* 0, or -errno of opening it for reading and writing. */

@@ -35,6 +35,9 @@ void host_tables_free(struct host *h);
 /* Adds one element to an array that grows by doubling. false: no memory. */
 bool host_grow(void **array, size_t n, size_t size) must_check;
 
+/* What a terminal would take for a command becomes a question mark: these texts are printed. */
+void host_harmless(char *text);
+
 /* host_record.c: each does nothing without a record. */
 void host_keep_file(struct host *h, const char *path, const char *text, size_t size);
 void host_keep_name(struct host *h, const char *path, bool folder);

@@ -57,7 +57,7 @@ static void read_parent(struct host *h, struct host_level *l)
 			if (!strcmp(name, parents[i].signature))
 				known = parents[i].name;
 		for (char *p = name; *p; p++)
-			if (*p < ' ' || *p > '~')
+			if (*p < ' ' || *p > '~') /* not a text */
 				*p = '?';
 		append(l, "%sCPUID %xh says \"%s\"", l->how[0] ? ", " : "", base, name);
 		l->nestbox |= known && !strncmp(known, "nestbox", 7);

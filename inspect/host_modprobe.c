@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "inspect/host_info.h"
+#include "inspect/host_internal.h"
 
 static const char *const folders[] = {"/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d",
 				      "/usr/lib/modprobe.d", "/lib/modprobe.d"};
@@ -56,6 +57,8 @@ static void take_line(struct host_modprobe *m, const char *file, unsigned line, 
 	snprintf(row.file, sizeof(row.file), "%s", file);
 	if (used)
 		snprintf(row.value, sizeof(row.value), "%s", text + used);
+	host_harmless(row.module);
+	host_harmless(row.value);
 	(void)!add_row(m, &row);
 }
 

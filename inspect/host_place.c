@@ -40,22 +40,15 @@ static void by_cgroup(struct host *h, struct host_place *p)
 	free(text);
 }
 
-/* `container=NAME` in process 1's environment, as systemd's container interface has it. */
+/* What systemd's container interface leaves in a container. */
 static void by_environment(struct host *h, struct host_place *p)
 {
-	char *text;
-	size_t size;
+	static const char *const files[] = {"/run/host/container-manager", "/run/systemd/container"};
+	char name[40];
 
-	if (host_read(h, "/run/host/container-manager", &text, NULL) == 0) {
-		text[strcspn(text, "\n")] = 0;
-		found(p, text, "/run/host/container-manager");
-		free(text);
-	}
-	if (host_read(h, "/run/systemd/container", &text, &size) == 0) {
-		text[strcspn(text, "\n")] = 0;
-		found(p, text, "/run/systemd/container");
-		free(text);
-	}
+	for (unsigned i = 0; i < ARRAY_SIZE(files); i++)
+		if (!host_line(h, files[i], name, sizeof(name)) && name[0])
+			found(p, name, "%s", files[i]);
 }
 
 void host_place_read(struct host *h, struct host_place *p)

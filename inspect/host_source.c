@@ -110,6 +110,13 @@ int host_read(struct host *h, const char *path, char **text, size_t *size)
 	return 0;
 }
 
+void host_harmless(char *text)
+{
+	for (; *text; text++)
+		if (((u8)*text < ' ' && *text != '\t') || *text == 0x7f)
+			*text = '?';
+}
+
 int host_line(struct host *h, const char *path, char *buf, size_t size)
 {
 	char *text;
@@ -119,6 +126,7 @@ int host_line(struct host *h, const char *path, char *buf, size_t size)
 	if (rc)
 		return rc;
 	text[strcspn(text, "\n")] = 0;
+	host_harmless(text);
 	snprintf(buf, size, "%s", text);
 	free(text);
 	return 0;
@@ -204,7 +212,8 @@ int host_list(struct host *h, const char *dir, struct host_names *names)
 			rc = -ENOMEM;
 			break;
 		}
-		snprintf(names->name[names->n++], HOST_NAME, "%s", d->d_name);
+		snprintf(names->name[names->n], HOST_NAME, "%s", d->d_name);
+		host_harmless(names->name[names->n++]);
 	}
 	closedir(s);
 	if (names->n)

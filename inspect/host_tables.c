@@ -303,9 +303,7 @@ void host_fact_set(struct host *h, const char *name, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		return;
-	for (char *p = value; *p; p++)
-		if (*p == '\n')
-			*p = ' ';
+	host_harmless(value);
 	if (f) {
 		free(f->value);
 		f->value = value;
