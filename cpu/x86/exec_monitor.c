@@ -81,7 +81,7 @@ static bool event_due(struct x86_cpu *cpu, u32 raw)
 
 	if (cpu->st.gpr[RCX] & MWAIT_MASKED_INTR)
 		wakes |= ATT_INTR;
-	return raw & wakes & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_DROP | ATT_STOP);
+	return raw & wakes & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE | ATT_DROP | ATT_STOP);
 }
 
 HANDLER(op_mwait)

@@ -141,7 +141,8 @@ static void run_single(struct x86_cpu *cpu)
 		cpu->debug.skip = 0;
 		x86_update_attention(cpu);
 	}
-	if (has_code_breakpoints(cpu) && !(cpu->st.rflags & FL_RF)) {
+	/* SDM vol. 3 18.3.1.1: behind a load of SS there is none. */
+	if (has_code_breakpoints(cpu) && !(cpu->st.rflags & FL_RF) && !(shadow & SHADOW_MOVSS)) {
 		u64 hits = code_breakpoints(cpu);
 
 		if (hits) {
@@ -164,6 +165,9 @@ static void run_single(struct x86_cpu *cpu)
 	cpu->c.mode &= ~MODE_SINGLE;
 	cpu->count_until = count_until;
 	vmx_timer_poll(cpu);
+	/* OUT_RETRY from behind it: it is done, and its block was dropped by what it stored. */
+	if (o == OUT_RETRY && cpu->c.in->off)
+		o = OUT_END;
 	if (cpu->vcpu.debug.step && o != OUT_RETRY)
 		debug_hit(cpu, DEBUG_STEP);
 	if (shadow && cpu->c.guest == guest) {
