@@ -141,12 +141,23 @@ static void values(void **state)
 		u64 value;
 		bool ok;
 	} rows[] = {
-		{0x277, 0x0007040600070406, true}, {0x277, 2, false},		  {0x277, 3, false},
-		{0x277, 0x0808, false},		   {0x277, 0x0700000000000000, true}, {0x2ff, 0xc06, true},
-		{0x2ff, 0x1000, false},		   {0x2ff, 2, false},		  {0x200, 6, true},
-		{0x200, 2, false},		   {0x200, BIT(40) | 6, false},	  {0x201, 0xfff00800, true},
-		{0x201, 0x400, false},		   {0x201, BIT(40), false},	  {0x250, 0x0606060606060606, true},
-		{0x250, 0x0602060606060606, false}, {0x3b, ~0ull, true},
+		{0x277, 0x0007040600070406, true},
+		{0x277, 2, false},
+		{0x277, 3, false},
+		{0x277, 0x0808, false},
+		{0x277, 0x0700000000000000, true},
+		{0x2ff, 0xc06, true},
+		{0x2ff, 0x1000, false},
+		{0x2ff, 2, false},
+		{0x200, 6, true},
+		{0x200, 2, false},
+		{0x200, BIT(40) | 6, false},
+		{0x201, 0xfff00800, true},
+		{0x201, 0x400, false},
+		{0x201, BIT(40), false},
+		{0x250, 0x0606060606060606, true},
+		{0x250, 0x0602060606060606, false},
+		{0x3b, ~0ull, true},
 	};
 	struct world *w = sys_world("Skylake-Client", LONG, 0);
 
@@ -195,8 +206,8 @@ static void tsc_adjust(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_row), cmocka_unit_test(privilege_and_existence),
-		cmocka_unit_test(values),    cmocka_unit_test(bases),
+		cmocka_unit_test(every_row),  cmocka_unit_test(privilege_and_existence),
+		cmocka_unit_test(values),     cmocka_unit_test(bases),
 		cmocka_unit_test(tsc_adjust),
 	};
 

@@ -94,11 +94,10 @@ static void instructions(void **state)
 			if (rows[i].name[0] == 'm' && rows[i].name[2] == 'n')
 				w->st.gpr[RAX] = 0x400;
 			o = sys_one(w, rows[i].code, rows[i].code + rows[i].size);
-			got = o != OUT_FAULT				 ? 'D'
-			      : w->cpu->c.event.vector == EXC_UD	 ? 'U'
-			      : w->cpu->c.event.vector == EXC_GP &&
-					      !w->cpu->c.event.error ? 'G'
-								     : '?';
+			got = o != OUT_FAULT						   ? 'D'
+			      : w->cpu->c.event.vector == EXC_UD			   ? 'U'
+			      : w->cpu->c.event.vector == EXC_GP && !w->cpu->c.event.error ? 'G'
+											   : '?';
 			if (got != rows[i].want[p])
 				fail_msg("%s at place %u: %c (outcome %d, vector %u), not %c", rows[i].name, p, got, o,
 					 w->cpu->c.event.vector, rows[i].want[p]);
@@ -391,9 +390,8 @@ static void counters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(instructions),	      cmocka_unit_test(iopl),
-		cmocka_unit_test(control_bits),	      cmocka_unit_test(long_mode_switches),
-		cmocka_unit_test(fast_calls),	      cmocka_unit_test(fast_returns),
+		cmocka_unit_test(instructions),	      cmocka_unit_test(iopl),	    cmocka_unit_test(control_bits),
+		cmocka_unit_test(long_mode_switches), cmocka_unit_test(fast_calls), cmocka_unit_test(fast_returns),
 		cmocka_unit_test(counters),
 	};
 
