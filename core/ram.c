@@ -10,25 +10,34 @@
 
 static u64 flags_bytes(u64 size) { return ALIGN_UP(size / RAM_PAGE * sizeof(u16), RAM_PAGE); }
 
-/* The address agrees with `gpa` modulo 2 MiB, so that a huge page here can be a huge page of the nested tables. */
+/*
+ * The address agrees with `gpa` modulo 2 MiB, so that a huge page here can be a huge page of the nested tables. A page
+ * on either side may not be touched: what runs off the end of a slot stops there.
+ */
 static void *map_zeroed(u64 gpa, u64 size)
 {
-	u64 room = size >= HUGE_PAGE ? size + HUGE_PAGE : size;
-	u8 *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	u64 room = size + 2 * RAM_PAGE + (size >= HUGE_PAGE ? HUGE_PAGE : 0);
+	u8 *all = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *p;
+	u64 head = 0, tail;
 
-	if (p == MAP_FAILED)
+	if (all == MAP_FAILED)
 		return NULL;
-	if (room != size) {
-		u64 head = (gpa - (uintptr_t)p) % HUGE_PAGE, tail = room - size - head;
-
-		if (head)
-			munmap(p, head);
-		p += head;
-		if (tail)
-			munmap(p + size, tail);
+	if (size >= HUGE_PAGE)
+		head = (gpa - (uintptr_t)(all + RAM_PAGE)) % HUGE_PAGE;
+	p = all + head + RAM_PAGE;
+	tail = room - head - size - 2 * RAM_PAGE;
+	if (head)
+		munmap(all, head);
+	if (tail)
+		munmap(p + size + RAM_PAGE, tail);
+	if (mprotect(p, size, PROT_READ | PROT_WRITE)) {
+		munmap(p - RAM_PAGE, size + 2 * RAM_PAGE);
+		return NULL;
 	}
 	return p;
 }
+
+static void unmap(u8 *p, u64 size) { munmap(p - RAM_PAGE, size + 2 * RAM_PAGE); }
 
 int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
 {
@@ -49,9 +58,9 @@ int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
 	slot.flags = map_zeroed(0, flags_bytes(size));
 	if (!slot.host || !slot.flags) {
 		if (slot.host)
-			munmap(slot.host, size);
+			unmap(slot.host, size);
 		if (slot.flags)
-			munmap(slot.flags, flags_bytes(size));
+			unmap((u8 *)slot.flags, flags_bytes(size));
 		return err_set(e, ENOMEM, "no memory for %" PRIu64 " MiB of guest RAM", size >> 20);
 	}
 	madvise(slot.host, size, MADV_HUGEPAGE);
@@ -65,8 +74,8 @@ int ram_add(struct ram *ram, u64 gpa, u64 size, bool readonly, struct err *e)
 void ram_destroy(struct ram *ram)
 {
 	for (unsigned i = 0; i < ram->n; i++) {
-		munmap(ram->slot[i].host, ram->slot[i].size);
-		munmap(ram->slot[i].flags, flags_bytes(ram->slot[i].size));
+		unmap(ram->slot[i].host, ram->slot[i].size);
+		unmap((u8 *)ram->slot[i].flags, flags_bytes(ram->slot[i].size));
 	}
 	ram->n = 0;
 }
