@@ -79,6 +79,7 @@ static always_inline bool fault(const struct xlate *x, struct walk *w, struct wa
 		error |= PF_I;
 	w->stage = 0;
 	w->table = false;
+	w->why = WALK_VIOLATION;
 	w->error = error;
 	return false;
 }

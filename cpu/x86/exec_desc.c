@@ -194,7 +194,8 @@ HANDLER(op_ver)
 
 HANDLER(op_arpl)
 {
-	u16 *dst, src = REG16(cpu, in->src);
+	u16 src = REG16(cpu, in->src);
+	GUEST(u16) *dst;
 	struct mem_rmw m;
 	bool lower;
 
@@ -202,7 +203,7 @@ HANDLER(op_arpl)
 		TRY(cpu, in, operand_rmw(cpu, in, 2, false, &m));
 		dst = m.p;
 	} else {
-		dst = &REG16(cpu, in->dst);
+		dst = (void *)&REG16(cpu, in->dst);
 	}
 	lower = SEL_RPL(*dst) < SEL_RPL(src);
 	if (lower)
