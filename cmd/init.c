@@ -1,8 +1,8 @@
 /*
  * Process 1 of a guest.
  *
- *   mounts -> channel -> hello -> [KVM module -> commands -> the level below -> evidence] or [commands -> CPUID time] -> kernel log -> done ->
- * power off
+ *   mounts -> channel -> hello -> [KVM module -> commands -> the level below -> evidence] or [commands -> CPUID time]
+ * -> kernel log -> done -> power off
  *
  * Whatever goes wrong is told on the channel and on the console, and the guest still powers itself off; a watchdog does
  * so when a step hangs. Without nestbox.level on the command line there is no chain: a shell on the console instead.
@@ -118,6 +118,7 @@ static void read_parameters(struct init *in)
 		in->depth = (unsigned)strtoul(value, NULL, 10);
 	if (init_parameter("nestbox.timeout", value, sizeof(value)))
 		in->deadline_ms = strtoull(value, NULL, 10) * 1000;
+	in->report = init_parameter("nestbox.report", value, sizeof(value));
 	in->keep = init_parameter("nestbox.keep", value, sizeof(value));
 }
 
@@ -148,6 +149,8 @@ static void run_level(struct init *in)
 			init_command_wait(in);
 		}
 	}
+	if (in->report)
+		init_send_section(in);
 	if (!in->keep)
 		init_send_log(in);
 	channel_send(in->channel, in->level, "done", json_pack("{s:f}", "up_s", (double)init_uptime_ms() / 1000));

@@ -18,6 +18,7 @@ struct init {
 	u64 deadline_ms;       /* of this level, in its own uptime; 0: none */
 	int channel;	       /* file descriptor, -1: none */
 	enum x86_vendor vendor;
+	bool report; /* a section of a report is to be sent at the end; false again when it is sent */
 	bool keep; /* the chain stays up until it is told to stop, and takes commands */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -56,6 +57,8 @@ char *init_exec_list(void);
 /* init_next.c: runs the level below to its end. */
 int init_next(struct init *in, struct err *e);
 
+/* Sends this level's section of a report now. */
+void init_send_section(const struct init *in);
 /* init_command.c: a thread that reads commands; waiting for "stop"; which machine they are handed down to (NULL: none). */
 int init_command_start(struct init *in);
 void init_command_wait(struct init *in);

@@ -31,19 +31,25 @@ static void hand_down(struct init *in, json_t *msg)
 	free(text);
 }
 
+void init_send_section(const struct init *in)
+{
+	struct err e = {0};
+
+	if (init_load_role("msr", &e) && e.code != ENOENT) /* ENOENT: built in */
+		fprintf(stderr, "nestbox L%u: %s\n", in->level, e.text);
+	report_send(in->channel, in->level);
+}
+
 static void take_command(void *ctx, json_t *msg)
 {
 	struct init *in = ctx;
 	const char *verb = json_string_value(json_object_get(msg, "do"));
-	struct err e = {0};
 
 	if (!verb)
 		return;
 	hand_down(in, msg);
 	if (!strcmp(verb, "report")) {
-		if (init_load_role("msr", &e) && e.code != ENOENT) /* ENOENT: built in */
-			fprintf(stderr, "nestbox L%u: %s\n", in->level, e.text);
-		report_send(in->channel, in->level);
+		init_send_section(in);
 	} else if (!strcmp(verb, "stop")) {
 		pthread_mutex_lock(&in->lock);
 		in->stop = true;

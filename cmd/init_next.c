@@ -46,7 +46,8 @@ static void next_message(void *ctx, json_t *msg)
 	next->error |= !strcmp(type, "error");
 	next->done |= !strcmp(type, "done") && level == (json_int_t)next->in->level + 1;
 	channel_forward(next->in->channel, msg);
-	if (!strcmp(type, "up") && level == (json_int_t)next->in->level + 1) { /* a kept chain: this level is up too then */
+	if (!strcmp(type, "up") &&
+	    level == (json_int_t)next->in->level + 1) { /* a kept chain: this level is up too then */
 		send_evidence(next->in, next->machine, init_uptime_ms() - next->started);
 		init_up(next->in);
 	}
@@ -85,6 +86,9 @@ static int run_next(struct next *next, struct machine *m, struct err *e)
 	stop = machine_run(m, e);
 	init_command_next(in, NULL);
 	send_evidence(in, m, init_uptime_ms() - next->started);
+	if (in->report) /* now: with the VM go its counters */
+		init_send_section(in);
+	in->report = false;
 	if (stop == VM_POWEROFF && next->done)
 		return 0;
 	send_console(next);
@@ -128,6 +132,7 @@ int init_next(struct init *in, struct err *e)
 		.busybox = exec ? initramfs_busybox() : NULL,
 		.exec = exec,
 		.keep = in->keep,
+		.report = in->report,
 		.serial = {next_serial, &next},
 		.channel = {next_channel, &next},
 		.log = log,

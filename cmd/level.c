@@ -90,6 +90,8 @@ static int level_command_line(const struct level_start *s, char *out, size_t roo
 			      s->level, s->depth, (unsigned long long)s->timeout_ms / 1000);
 	if (s->depth && s->keep)
 		n += snprintf(out + n, room - (size_t)n, " nestbox.keep=1");
+	if (s->depth && s->report)
+		n += snprintf(out + n, room - (size_t)n, " nestbox.report=1");
 	if (s->append && *s->append)
 		n += snprintf(out + n, room - (size_t)n, " %s", s->append);
 	return (size_t)n < room ? 0 : err_set(e, E2BIG, "the kernel command line is longer than %zu bytes", room - 1);
@@ -105,7 +107,7 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 				s->depth ? "virtio_pci virtio_console" : "virtio_pci virtio_blk virtio_net virtio_rng",
 			.only_if_present = !s->depth,
 		},
-		{.name = "msr", .modules = s->exec || s->keep ? "msr" : "", .only_if_present = true},
+		{.name = "msr", .modules = s->exec || s->keep || s->report ? "msr" : "", .only_if_present = true},
 		{.name = "kvm", .modules = level_kvm_module(s->vendor)},
 	};
 	struct initramfs_config root = {

@@ -36,6 +36,7 @@ struct level_start {
 	const char *busybox; /* for an interactive root without levels (depth 0) and for `exec`, or NULL */
 	const char *exec;    /* commands to run in levels: "LEVEL COMMAND\n"..., or NULL (init_exec.c) */
 	bool keep;	     /* the chain stays up until it is told to stop */
+	bool report;	     /* each level sends its section of a report at its end */
 	const char *append;  /* more kernel command line, or NULL */
 	struct char_sink serial, channel;
 	struct level_kept *kept;	       /* not NULL: a reset starts the guest again; NULL: it ends the run */

@@ -19,9 +19,11 @@
 #include "cmd/kernel.h"
 #include "cmd/level.h"
 #include "cmd/opt.h"
+#include "cmd/report.h"
 #include "cmd/signals.h"
 #include "cmd/stats.h"
 #include "cmd/tree.h"
+#include "inspect/host.h"
 
 enum nest_opt {
 	NEST_DEPTH,
@@ -42,6 +44,7 @@ enum nest_opt {
 	NEST_CONSOLE,
 	NEST_SHELL,
 	NEST_KEEP,
+	NEST_REPORT,
 	NEST_HELP
 };
 
@@ -64,6 +67,8 @@ static const struct opt nest_opts[] = {
 	[NEST_CONSOLE] = {"console", NULL, NULL, "copy L1's serial console to stderr"},
 	[NEST_SHELL] = {"shell", NULL, "LEVEL", NULL},
 	[NEST_KEEP] = {"keep", NULL, NULL, "leave the chain running until Ctrl-C; nestbox report asks its levels"},
+	[NEST_REPORT] = {"report", NULL, "FILE",
+			 "write a report on all levels there, as nestbox report does, also when the chain breaks"},
 	[NEST_HELP] = {"help", "-h", NULL, "this text"},
 };
 
@@ -74,9 +79,10 @@ struct nest {
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
 	u64 depth, smp, memory, timeout_ms;
 	bool json, stat, console, keep;
-	bool told; /* a kept chain is up, and the verdict is out */
+	bool told;   /* a kept chain is up, and the verdict is out */
 	int verdict; /* the exit code then */
 	struct control *control;
+	struct report_job report; /* with --report: `output` */
 	struct accel accel;
 	struct kernel_image kernel;
 	struct log *log;
@@ -153,6 +159,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case NEST_CONSOLE: n->console = true; return -1;
 	case NEST_SHELL: return usage("--shell is not there yet");
 	case NEST_KEEP: n->keep = true; return -1;
+	case NEST_REPORT: n->report.output = v; return *v ? -1 : usage("--report wants a file's name");
 	case NEST_HELP: return nest_help();
 	}
 	return -1;
@@ -192,6 +199,8 @@ static void nest_message(void *ctx, json_t *msg)
 	tree_message(&n->tree, msg);
 	if (n->control)
 		control_message(n->control, msg);
+	if (n->report.output)
+		report_message(&n->report.report, msg);
 	if (n->keep && !n->told && tree_is_up(&n->tree)) {
 		n->told = true;
 		n->verdict = judge(n, VM_POWEROFF, NULL);
@@ -305,6 +314,7 @@ static int judge(struct nest *n, enum vm_stop stop, const struct err *e)
 	tree_conclude(&n->tree, stop == VM_POWEROFF ? NULL : stopped, &v);
 	if (stop == VM_TIMEOUT && v.code != EXIT_DONE)
 		v.code = EXIT_TIMEOUT;
+	snprintf(n->report.chain, sizeof(n->report.chain), "A chain of nestbox nest ran: %.400s.", v.text);
 	print_verdict(n, &v);
 	if (v.code == EXIT_DONE && stop != VM_POWEROFF)
 		fprintf(stderr, "L1 did not power itself off afterwards: %s\n", stopped);
@@ -312,6 +322,23 @@ static int judge(struct nest *n, enum vm_stop stop, const struct err *e)
 	if (n->dmesg)
 		save_logs(n);
 	return (int)v.code;
+}
+
+/* This host's section, and what the levels have sent. Another exit code only where all else went well. */
+static int write_report(struct nest *n, int code)
+{
+	struct err e = {0};
+	int rc = host_open(NULL, &n->report.host, &e);
+
+	if (!rc)
+		rc = report_collect_host(&n->report, &e);
+	if (!rc)
+		rc = report_finish(&n->report, &e);
+	if (!rc)
+		fprintf(stderr, "the report is in %s\n", n->report.output);
+	else
+		fprintf(stderr, "nestbox nest: no report: %s\n", e.text);
+	return rc && code == EXIT_DONE ? EXIT_HOST : code;
 }
 
 static int nest_run(struct nest *n, struct signals *signals)
@@ -337,6 +364,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 		.busybox = n->exec ? initramfs_busybox() : NULL,
 		.exec = n->exec,
 		.keep = n->keep,
+		.report = n->report.output,
 		.serial = {nest_serial, n},
 		.channel = {nest_channel, n},
 		.log = n->log,
@@ -348,7 +376,8 @@ static int nest_run(struct nest *n, struct signals *signals)
 	}
 	signals_guard(signals, m);
 	n->machine = m;
-	if (n->keep && control_start(m, (unsigned)n->depth, "A chain of nestbox nest is up.", &n->control, &e)) /* works without */
+	if (n->keep &&
+	    control_start(m, (unsigned)n->depth, "A chain of nestbox nest is up.", &n->control, &e)) /* works without */
 		fprintf(stderr, "nestbox nest: nestbox report will not find this chain: %s\n", e.text);
 	n->started = clock->now(clock);
 	stop = machine_run(m, &e);
@@ -363,6 +392,8 @@ static int nest_run(struct nest *n, struct signals *signals)
 		stats_print(m, ran, stderr);
 	}
 	machine_free(m);
+	if (n->report.output && stop != VM_USER)
+		code = write_report(n, code);
 	return code;
 }
 
@@ -381,7 +412,8 @@ static int nest_prepare(struct nest *n)
 		if ((u64)(*p - '0') > n->depth)
 			return usage("--exec names a level deeper than --depth");
 	if (n->exec && !initramfs_busybox()) {
-		fprintf(stderr, "nestbox nest: --exec wants busybox on this host: install the package busybox-static\n");
+		fprintf(stderr,
+			"nestbox nest: --exec wants busybox on this host: install the package busybox-static\n");
 		return EXIT_HOST;
 	}
 	rc = accel_choose(n->accel_word, n->cpu ? n->cpu : n->vendor_cpu, true, &n->accel, &e);
@@ -417,6 +449,8 @@ int cmd_nest(int argc, char **argv)
 	code = take_options(n, argc, argv);
 	if (n->timeout_ms == UINT64_MAX)
 		n->timeout_ms = n->keep ? 0 : 300000;
+	if (code < 0 && n->keep && n->report.output)
+		code = usage("--keep and --report do not go together: nestbox report asks a chain that is kept");
 	if (code < 0)
 		code = nest_prepare(n);
 	if (code < 0 && signals_start(&signals, &e)) {
@@ -431,6 +465,7 @@ int cmd_nest(int argc, char **argv)
 	channel_rx_free(&n->rx);
 	tree_free(&n->tree);
 	log_free(n->log);
+	report_job_free(&n->report);
 	free(n->exec);
 	free(n);
 	if (sig)

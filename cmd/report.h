@@ -91,6 +91,25 @@ struct report_claim {
 };
 void report_summary(const struct report *r, const struct report_claim *c, FILE *out);
 
+/* report_write.c: from files to an archive. Zeroed, then filled: output (NULL: a name of the date in this folder),
+ * host, chain, no_redact, and the sections of deeper levels in `report`. */
+struct report_job {
+	const char *output;
+	struct host *host; /* of level 0; freed with the job */
+	bool no_redact;
+	char chain[500]; /* a sentence on the chain */
+	struct report report;
+	struct redact *redact; /* after report_finish, unless no_redact */
+	char folder[64], name[80];
+};
+
+/* This host's section. 0 or -errno. */
+int report_collect_host(struct report_job *j, struct err *e);
+/* 0, or -errno: nothing is written then. -EINTR as above. */
+int report_finish(struct report_job *j, struct err *e);
+void report_print_summary(const struct report_job *j, FILE *out);
+void report_job_free(struct report_job *j);
+
 /* report_archive.c: NAME.tar.zst of FOLDER/L0/cpuinfo.txt … in a temporary file that becomes `path` when it is whole.
  * -EINTR as above. */
 int report_archive(const struct report *r, const char *folder, const char *path, struct err *e);

@@ -170,7 +170,7 @@ errors)
 	[ "$status" -eq 3 ] && grep -q stdout "$tmp/err" || die "closed stdout: status $status"
 	tar tf "$tmp/c.tar.zst" >/dev/null || die "closed stdout: the archive is broken"
 	# a program that never ends does not stop it; a signal does, and nothing is left
-	printf '#!/bin/sh\necho start; exec sleep 70.5\n' >"$tmp/bin/x86info"
+	printf '#!/bin/sh\necho start; exec sleep 70.%s\n' $$ >"$tmp/bin/x86info"
 	chmod +x "$tmp/bin/x86info"
 	for signal in INT TERM; do
 		PATH="$tmp/bin:$PATH" setsid "$nestbox" report >"$tmp/out" 2>"$tmp/err" &
@@ -182,7 +182,7 @@ errors)
 		pid=
 		[ "$status" -eq 130 ] || [ "$status" -eq 143 ] || die "SIG$signal: status $status"
 		[ -z "$(ls -A)" ] || die "SIG$signal: leaves $(ls -A)"
-		if ps -e -o args= | grep -q '^sleep 70.[5]'; then die "SIG$signal: a process is left"; fi
+		if ps -e -o args= | grep -q "^sleep 70\.$$"; then die "SIG$signal: a process is left"; fi
 	done
 	;;
 chain)
@@ -224,6 +224,24 @@ chain)
 	has summary.md '└─ L2  Linux .* KVMKVMKVM'
 	# without the chain there is nobody to ask
 	"$nestbox" report -o "$tmp/c.tar.zst" | grep -q 'No nest' || die "a chain that is gone"
+	;;
+at-end) # nest --report: of a chain with VMX, and of one that breaks in L1
+	export NESTBOX_KERNEL=$($fetch)
+	"$nestbox" nest --accel soft --vendor intel --report "$tmp/a.tar.zst" >"$tmp/out" 2>"$tmp/err" || die "$(cat "$tmp/out" "$tmp/err")"
+	unpack "$tmp/a.tar.zst"
+	has summary.md 'A chain of nestbox nest ran: nested KVM works'
+	has L1/kvm-parameters.txt '^/sys/module/kvm_intel/parameters/nested: Y$'
+	has L1/kvm-counters.txt '^/sys/kernel/debug/kvm/exits: [1-9]'
+	has L1/capabilities.txt 'bit  1  0 or 1    vmx-ept .*enable EPT'
+	has L1/capabilities.txt '^IA32_FEATURE_CONTROL \(0x3a\): 0x0000000000000005'
+	has L1/msr.txt '^0x00000480 0x'
+	has L2/kernel.txt '^Linux'
+	status=0
+	"$nestbox" nest --accel soft --cpu EPYC,svm=off --report "$tmp/b.tar.zst" >"$tmp/out" 2>"$tmp/err" || status=$?
+	[ $status -eq 1 ] || die "svm=off: status $status"
+	unpack "$tmp/b.tar.zst"
+	has summary.md 'the processor has no SVM'
+	has L1/dmesg.txt 'Linux version'
 	;;
 *) echo "unknown case $case"; exit 2 ;;
 esac
