@@ -5,14 +5,15 @@
  * EVEX-Encoded instructions"; vol. 1 11.5 "SSE, SSE2, and SSE3 Exceptions"; APM vol. 1 4.9 "SIMD Floating-Point
  * Exceptions".
  *
- * Invariants: every access of an instruction has been checked, and an unmasked floating-point exception has been found,
- * before a register or a byte of memory changes. The stub is given the guest's memory itself where the TLB allows the
+ * Invariants: every access of an instruction has been checked before the stub runs, and an unmasked floating-point
+ * exception ends the stub before a register or a byte of memory changes. The stub is given the guest's memory itself where the TLB allows the
  * whole operand, else the bounce buffer.
  */
 #include <string.h>
 
 #include "cpu/x86/check.h"
 #include "cpu/x86/vec.h"
+#include "cpu/x86/xm.h"
 
 static always_inline void stub_call(struct x86_cpu *cpu, const struct insn *in, void *mem)
 {
@@ -21,68 +22,35 @@ static always_inline void stub_call(struct x86_cpu *cpu, const struct insn *in, 
 
 static always_inline void set_host_mxcsr(u32 v) { __asm__ volatile("ldmxcsr %0" : : "m"(v) : "memory"); }
 
-/* Runs with `mxcsr` in the host's unit and returns the exception flags. */
-static u32 run_with_mxcsr(struct x86_cpu *cpu, const struct insn *in, void *mem, u32 mxcsr)
-{
-	u32 flags;
-
-	set_host_mxcsr(mxcsr);
-	stub_call(cpu, in, mem);
-	flags = stub_host_mxcsr() & MXCSR_FLAGS;
-	stub_clean_mxcsr();
-	return flags;
-}
-
 /*
- * Any MXCSR that is not the reset one. The instruction runs with all exceptions masked; if an exception turns out to be
- * unmasked, its destination is put back.
- *
- * Two facts of unmasked exceptions cannot be read from the masked run's flags. An unmasked underflow is raised by a
- * tiny result that is exact, which masked sets no flag, except with FTZ (SDM vol. 1 4.9.1.5 "Numeric Underflow
- * Exception (#U)", 11.5.2.5): a second run with FTZ tells. And when #I, #D or #Z is unmasked, #O, #U and #P are not
- * looked for (SDM vol. 1 11.5.3 "Handling SIMD Floating-Point Exceptions").
- *
- * LIMIT: beside an unmasked #O or #U, PE is what the masked response makes of it (hardware judges the result of
- * unbounded exponent); and DPPS and DPPD, which are several operations, may report a later one's exception.
+ * Any MXCSR that is not the reset one: the instruction runs with it, its exceptions unmasked where the guest unmasks
+ * them, so that what #XM finds and leaves in MXCSR is the host unit's own (xm.h). Nothing has been stored then.
  */
 static noinline enum outcome vec_run_fp_slow(struct x86_cpu *cpu, const struct insn *in, void *mem)
 {
-	const u32 pre = 7, underflow = 16, mxcsr = cpu->st.fpu.mxcsr, unmasked = ~mxcsr >> 7 & MXCSR_FLAGS;
-	u32 control = (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS, flags;
-	u64 oszapc = cpu->st.oszapc;
-	u8 old[64];
+	u32 control;
+	bool raised;
 
 	stub_fold_mxcsr(cpu);
+	control = cpu->st.fpu.mxcsr & ~MXCSR_FLAGS;
 	if (in->cc & VEC_QUIET) {
-		run_with_mxcsr(cpu, in, mem, control);
+		set_host_mxcsr(control | MXCSR_MASKS);
+		stub_call(cpu, in, mem);
+		stub_clean_mxcsr();
 		return OUT_NEXT;
 	}
-	if (!unmasked) {
-		cpu->st.fpu.mxcsr |= run_with_mxcsr(cpu, in, mem, control);
-		return OUT_NEXT;
-	}
-	memcpy(old, VEC(cpu, in->dst), in->opsize);
-	if (unmasked & underflow) {
-		bool tiny = run_with_mxcsr(cpu, in, mem, control | MXCSR_FTZ) & underflow;
-
-		/* FTZ has no effect while underflow is unmasked. */
-		memcpy(VEC(cpu, in->dst), old, in->opsize);
-		flags = run_with_mxcsr(cpu, in, mem, control & ~MXCSR_FTZ);
-		if (tiny)
-			flags |= underflow;
+	if ((control & MXCSR_MASKS) == MXCSR_MASKS) {
+		set_host_mxcsr(control);
+		stub_call(cpu, in, mem);
+		raised = false;
 	} else {
-		flags = run_with_mxcsr(cpu, in, mem, control);
+		raised = xm_run(cpu, (stub_fn *)(uintptr_t)in->stub, mem, control);
 	}
-	if (!(flags & unmasked)) {
-		cpu->st.fpu.mxcsr |= flags;
-		return OUT_NEXT;
-	}
-	if (flags & unmasked & pre)
-		flags &= pre;
-	memcpy(VEC(cpu, in->dst), old, in->opsize);
-	cpu->st.oszapc = oszapc;
-	cpu->st.fpu.mxcsr |= flags;
-	return x86_fault(cpu, cpu->st.cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+	cpu->st.fpu.mxcsr |= stub_host_mxcsr() & MXCSR_FLAGS;
+	stub_clean_mxcsr();
+	if (raised)
+		return x86_fault(cpu, cpu->st.cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+	return OUT_NEXT;
 }
 
 static always_inline enum outcome must_check vec_run(struct x86_cpu *cpu, const struct insn *in, void *mem, bool fp)
@@ -161,7 +129,8 @@ static u64 vec_mask(const struct x86_cpu *cpu, const struct insn *in)
 	if (in->cc & VEC_MASK_PACK)
 		bits = MASK(__builtin_popcountll(bits));
 	else if ((in->cc & VEC_MASK_ANY) && !(in->aux & VEC_STORE))
-		bits = bits ? MASK(in->msize >> (in->cc & VEC_MASK_SHIFT)) : 0;
+		for (unsigned n = in->src2, have = in->msize >> (in->cc & VEC_MASK_SHIFT); n > have; n /= 2)
+			bits = (bits | bits >> n / 2) & MASK(n / 2);
 	return bits;
 }
 
@@ -441,36 +410,6 @@ unsigned vector_kinds(const struct bind *b)
 	return kinds ? kinds : FPU_SSE;
 }
 
-/* The written register's place and size, for putting it back. */
-static void bind_destination(struct bind *b)
-{
-	const ZydisDecodedOperand *o = &b->op[0];
-	struct insn *in = b->in;
-	unsigned n;
-
-	in->opsize = 0;
-	if (!op_is_reg(o) || !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
-		return;
-	n = ZydisRegisterGetId(o->reg.value);
-	switch (ZydisRegisterGetClass(o->reg.value)) {
-	case ZYDIS_REGCLASS_XMM:
-	case ZYDIS_REGCLASS_YMM:
-	case ZYDIS_REGCLASS_ZMM:
-		in->dst = vec_off(n);
-		in->opsize = 64;
-		break;
-	case ZYDIS_REGCLASS_MMX:
-		in->dst = CPU_OFF(st.fpu.st[0]) + 16 * n;
-		in->opsize = 16;
-		break;
-	case ZYDIS_REGCLASS_MASK:
-		in->dst = CPU_OFF(st.fpu.k[0]) + 8 * n;
-		in->opsize = 8;
-		break;
-	default: /* general register: decode.c has set dst */ in->opsize = 8;
-	}
-}
-
 static insn_fn *vec_handler(const struct insn *in)
 {
 	bool fp = in->aux & VEC_FP, align = in->aux & VEC_ALIGN;
@@ -537,7 +476,6 @@ bool bind_vector(struct bind *b)
 	} else if (uses_mxcsr(b->zi)) {
 		in->aux |= VEC_FP;
 	}
-	bind_destination(b);
 	in->stub = stub_find(b, &full);
 	in->fn = in->stub ? vec_handler(in) : stub_retry;
 	return in->stub || full;

@@ -6,6 +6,7 @@
 
 #include "arch/x86/model.h"
 #include "cpu/x86/block.h"
+#include "cpu/x86/xm.h"
 
 #define REGION_BYTES (1u << 20)
 #define HOST_MEM     RSI
@@ -19,7 +20,9 @@ int stubs_new(struct x86_cpu *cpu)
 	if (!s)
 		return -ENOMEM;
 	memset(s, 0, sizeof(*s));
-	rc = code_region_init(&s->region, REGION_BYTES, NULL);
+	rc = xm_init();
+	if (!rc)
+		rc = code_region_init(&s->region, REGION_BYTES, NULL);
 	if (rc) {
 		free(s);
 		return rc;

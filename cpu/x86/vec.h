@@ -18,7 +18,7 @@
 #define VEC_MASK_SHIFT 3u  /* low bits of cc: log2 of the element size */
 #define VEC_QUIET      4u  /* heeds MXCSR's control bits, never raises or records an exception */
 #define VEC_MASK_EACH  8u  /* bit i guards element i */
-#define VEC_MASK_ANY   16u /* any bit asks for the whole operand (broadcasts; stores that suppress no faults) */
+#define VEC_MASK_ANY   16u /* broadcasts: bit i guards element i modulo their number; stores: no fault is suppressed */
 #define VEC_MASK_PACK  32u /* as many elements, from the first, as there are bits (compress and expand) */
 #define VEC_MASKS      56u
 #define VEC_MASK_SIGN  64u  /* the mask is the sign bits of a vector register, not an opmask */

@@ -13,7 +13,6 @@
  *   - XSAVE components beyond 2: their offsets differ between processors, and CPUID tells a guest ours.
  *   - The byte at which an access of more than 16 bytes that leaves the data faults, and whether a non-canonical part
  * of it is seen first: hardware makes such accesses in pieces.
- *   - PE beside an unmasked #O or #U, and the flags of DPPS and DPPD when #XM is raised: the LIMIT in exec_vec.c.
  */
 #include <string.h>
 
@@ -288,6 +287,7 @@ static void place_operand(struct ls *ls, struct ls_case *c, const ZydisDecodedOp
 		return;
 	}
 	if (o->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
+		c->repeats = true;
 		ls_place(ls, c, o, LS_DATA + 4096 + ls_below(ls, 4096));
 		place_indexes(ls, c, o);
 		return;
@@ -306,6 +306,7 @@ static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
 	struct x86_fpu *f = &c->st.fpu;
 
 	pick_bytes(ls, encoding, c->bytes);
+	c->repeats = false;
 	if (!ls_decode(ls, c) || !wanted(&c->zi) || !isa_allowed(&ls->model, &c->zi))
 		return false;
 	if (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
@@ -349,12 +350,6 @@ static bool make_vec(struct ls *ls, struct ls_case *c)
 
 static bool make_x87(struct ls *ls, struct ls_case *c) { return make(ls, c, GEN_X87); }
 
-static bool is_dot_product(ZydisMnemonic m)
-{
-	return m == ZYDIS_MNEMONIC_DPPS || m == ZYDIS_MNEMONIC_DPPD || m == ZYDIS_MNEMONIC_VDPPS ||
-	       m == ZYDIS_MNEMONIC_VDPPD;
-}
-
 static void mask_pointers(struct x86_fpu *f)
 {
 	f->fip = sign_extend(f->fip, 48);
@@ -383,20 +378,14 @@ static void mask_large(struct ls_result *host, struct ls_result *soft)
 /* What the file's header lists. */
 static void mask(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
 {
-	const u32 precision = 0x20, post = 0x18, wide = 0x2ffff, ours = 0xffff;
-	u32 unmasked = ~c->st.fpu.mxcsr >> 7, v;
+	const u32 wide = 0x2ffff, ours = 0xffff;
+	u32 v;
 	u64 la;
 
 	mask_pointers(&host->fpu);
 	mask_pointers(&soft->fpu);
 	if (!host->fpu.fdp)
 		soft->fpu.fdp = 0;
-	if (host->vector == EXC_XM && soft->vector == EXC_XM) {
-		if (is_dot_product(c->zi.mnemonic))
-			soft->fpu.mxcsr = host->fpu.mxcsr;
-		else if (unmasked & host->fpu.mxcsr & post)
-			soft->fpu.mxcsr = (soft->fpu.mxcsr & ~precision) | (host->fpu.mxcsr & precision);
-	}
 	for (unsigned i = 0; i < c->zi.operand_count; i++)
 		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[i].size > 128)
 			mask_large(host, soft);

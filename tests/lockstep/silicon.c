@@ -37,6 +37,7 @@ static struct {
 	gregset_t kept;
 	u8 kept_fpu[LS_XSAVE];
 	u32 offset[XSAVE_COMPONENTS]; /* of the components in the frame: the host's, not a guest's */
+	struct sigaction sigfpe;      /* the software processor's */
 } run;
 
 static const u8 greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -157,7 +158,8 @@ static void finish(ucontext_t *uc)
 	struct ls_result *r = run.r;
 
 	/* A repeated string instruction traps behind each element (SDM vol. 3 18.3.1.4 "Single-Step Exception
-	 * Condition"). */
+	 * Condition"); so may a gather or scatter, when something interrupts it or in lieu of an element's fault (SDM
+	 * vol. 2 VPGATHERDD: "any traps or interrupts pending from already gathered elements"). */
 	if (run.c->repeats && g[REG_TRAPNO] == EXC_DB && (u64)g[REG_RIP] == run.c->rip && ++run.steps < STEPS_MAX) {
 		g[REG_EFL] |= FL_TF;
 		return;
@@ -184,7 +186,12 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 	switch (run.phase) {
 	case STARTING: start(ctx); return;
 	case RUNNING: finish(ctx); return;
-	case IDLE: signal(sig, SIG_DFL); return; /* our own fault: it comes again and ends the test */
+	case IDLE:
+		if (sig == SIGFPE && run.sigfpe.sa_sigaction)
+			run.sigfpe.sa_sigaction(sig, si, ctx);
+		else
+			signal(sig, SIG_DFL); /* our own fault: it comes again and ends the test */
+		return;
 	}
 }
 
@@ -216,7 +223,7 @@ int ls_native_init(void)
 	}
 	sigfillset(&sa.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
-		if (sigaction(signals[i], &sa, NULL))
+		if (sigaction(signals[i], &sa, signals[i] == SIGFPE ? &run.sigfpe : NULL))
 			return -errno;
 	return 0;
 }
