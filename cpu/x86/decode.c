@@ -39,6 +39,8 @@ static void decoder_init(ZydisDecoder *d, u32 mode, bool amd)
 	unsigned lm = !!(mode & MODE_LONG), size = mode & MODE_SIZE;
 
 	ZydisDecoderInit(d, modes[lm][size].machine, modes[lm][size].stack);
+	/* MPX is offered by no model: its opcodes are hints that do nothing, with any operand. */
+	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 	/* APM vol. 3 1.2.4: near branches in 64-bit mode obey the operand-size prefix; Intel ignores it. */
 	if (amd)
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
@@ -74,20 +76,26 @@ static unsigned sreg_index(ZydisRegister reg)
 	}
 }
 
-/* The segment of string sources and other implicit memory operands: DS unless overridden. */
-static unsigned prefix_sreg(const ZydisDecodedInstruction *zi)
+/*
+ * The segment of string sources and other implicit memory operands: DS unless overridden by the last prefix that counts.
+ * Read from the bytes, since the decoder names it only for operands that it lists.
+ */
+static unsigned prefix_sreg(const ZydisDecodedInstruction *zi, u32 mode)
 {
-	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
-		return FS;
-	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		return GS;
-	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS)
-		return CS;
-	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS)
-		return SS;
-	if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES)
-		return ES;
-	return DS;
+	bool code64 = (mode & MODE_SIZE) == 2;
+	unsigned sreg = DS;
+
+	for (unsigned i = 0; i < zi->raw.prefix_count; i++)
+		switch (zi->raw.prefixes[i].value) {
+		case 0x64: sreg = FS; break;
+		case 0x65: sreg = GS; break;
+		case 0x2e: sreg = code64 ? sreg : CS; break;
+		case 0x36: sreg = code64 ? sreg : SS; break;
+		case 0x26: sreg = code64 ? sreg : ES; break;
+		case 0x3e: sreg = code64 ? sreg : DS; break;
+		default: break;
+		}
+	return sreg;
 }
 
 static void fill_segment(struct insn *in, u32 mode, unsigned sreg)
@@ -134,7 +142,7 @@ static void fill_operands(struct bind *b, unsigned off)
 	u16 *const regs[3] = {&in->dst, &in->src, &in->src2};
 	bool have_imm = false;
 
-	fill_segment(in, b->mode, prefix_sreg(b->zi));
+	fill_segment(in, b->mode, prefix_sreg(b->zi, b->mode));
 	in->flags &= ~IN_STACK;
 	for (unsigned i = 0; i < b->zi->operand_count_visible; i++) {
 		const ZydisDecodedOperand *o = &b->op[i];
@@ -211,22 +219,122 @@ static unsigned yield_fault(struct insn *in, insn_fn *fn, unsigned off, unsigned
 	return len;
 }
 
+static bool is_prefix(u8 v, u32 mode)
+{
+	switch (v) {
+	case 0x26:
+	case 0x2e:
+	case 0x36:
+	case 0x3e:
+	case 0x64:
+	case 0x65:
+	case 0x66:
+	case 0x67:
+	case 0xf0:
+	case 0xf2:
+	case 0xf3: return true;
+	default: return (mode & MODE_SIZE) == 2 && (v & 0xf0) == 0x40;
+	}
+}
+
+static unsigned count_prefixes(const u8 *bytes, unsigned avail, u32 mode)
+{
+	unsigned n = 0;
+
+	while (n < avail && is_prefix(bytes[n], mode))
+		n++;
+	return n;
+}
+
+static bool is_vex(const u8 *p, u32 mode)
+{
+	bool code64 = (mode & MODE_SIZE) == 2;
+
+	return (p[0] == 0xc4 || p[0] == 0xc5 || p[0] == 0x62) && (code64 || p[1] >> 6 == 3);
+}
+
+/* Puts a VEX or EVEX instruction at p down as MOV with the same operand; returns by how much it is longer. */
+static unsigned vex_as_mov(const u8 *p, u8 *mov, unsigned left)
+{
+	unsigned header = p[0] == 0x62 ? 5 : p[0] == 0xc4 ? 4 : 3, map = p[0] == 0xc5 ? 1 : p[1] & 7;
+	u8 opcode = p[header - 1];
+	bool immediate = map == 3 || (map == 1 && ((opcode >= 0x70 && opcode <= 0x73) || opcode == 0xc2 ||
+						   (opcode >= 0xc4 && opcode <= 0xc6)));
+
+	if (map == 1 && opcode >> 4 == 8) { /* read as Jcc, with four bytes of displacement */
+		mov[0] = 0x90;
+		return header - 1 + 4;
+	}
+	mov[0] = 0x8b;
+	memcpy(mov + 1, p + header, MAX(left, header) - header);
+	return header - 1 + immediate;
+}
+
+/*
+ * Whether what the decoder calls invalid for its prefixes is longer than 15 bytes: #GP, which comes before #UD. Its
+ * length is that of a defined instruction with the same opcode, address size and operand size; REX before C4, C5 or 62
+ * takes them for their old meaning, an opcode with ModRM. `n`: prefixes; `bytes` are 20, zeros behind the fifteenth.
+ */
+static bool too_long(const ZydisDecoder *d, const u8 *bytes, unsigned n, u32 mode)
+{
+	bool rex = n && (mode & MODE_SIZE) == 2 && (bytes[n - 1] & 0xf0) == 0x40;
+	bool address = n && memchr(bytes, 0x67, n);
+	const u8 mandatory[] = {n && memchr(bytes, 0x66, n) ? 0x66 : 0, 0, 0x66, 0xf2, 0xf3};
+
+	for (unsigned i = 0; n && i < ARRAY_SIZE(mandatory); i++) {
+		unsigned k = 0, left = INSN_BYTES_MAX - n, more = 0;
+		u8 copy[INSN_BYTES_MAX + 8] = {0};
+		ZydisDecodedInstruction zi;
+
+		if (address)
+			copy[k++] = 0x67;
+		if (mandatory[i])
+			copy[k++] = mandatory[i];
+		if (rex)
+			copy[k++] = bytes[n - 1];
+		if (!rex && is_vex(bytes + n, mode))
+			more = vex_as_mov(bytes + n, copy + k, left);
+		else
+			memcpy(copy + k, bytes + n, left);
+		if (rex && is_vex(bytes + n, mode))
+			copy[k] = 0x8b;
+		if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(d, NULL, copy, 15, &zi)))
+			return n + zi.length - k + more > INSN_BYTES_MAX;
+	}
+	return false;
+}
+
 unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in, bool *ends)
 {
 	ZydisDecoder decoder;
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 	struct bind b = {cpu, &zi, op, bytes, mode, in};
+	bool amd = cpu->st.vendor == X86_AMD;
+	u8 lax[INSN_BYTES_MAX + 5];
 	ZyanStatus status;
 
-	decoder_init(&decoder, mode, cpu->st.vendor == X86_AMD);
+	decoder_init(&decoder, mode, amd);
 	status = ZydisDecoderDecodeFull(&decoder, bytes, MIN(avail, INSN_BYTES_MAX), &zi, op);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < INSN_BYTES_MAX)
 		return 0;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA)
 		return yield_fault(in, check_too_long, off, MIN(avail, INSN_BYTES_MAX), ends);
-	if (!ZYAN_SUCCESS(status))
-		return yield_fault(in, check_invalid, off, MIN(avail, INSN_BYTES_MAX), ends);
+	if (!ZYAN_SUCCESS(status)) {
+		unsigned prefixes = count_prefixes(bytes, MIN(avail, INSN_BYTES_MAX), mode);
+
+		if (avail < INSN_BYTES_MAX && (prefixes || bytes[0] == 0x62 || bytes[0] == 0xc4))
+			return 0; /* the bytes behind matter: the caller asks again with all of them */
+		memset(lax, 0, sizeof(lax));
+		memcpy(lax, bytes, MIN(avail, INSN_BYTES_MAX));
+		if (amd && decode_lax(&decoder, lax, INSN_BYTES_MAX, prefixes, (mode & MODE_SIZE) == 2, &zi, op)) {
+			b.bytes = lax;
+		} else {
+			bool gp = too_long(&decoder, lax, prefixes, mode);
+
+			return yield_fault(in, gp ? check_too_long : check_invalid, off, MIN(avail, INSN_BYTES_MAX), ends);
+		}
+	}
 
 	insn_clear(in, off);
 	in->len = zi.length;

@@ -60,6 +60,10 @@ static inline bool op_is_imm(const ZydisDecodedOperand *o) { return o->type == Z
  */
 unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in,
 		     bool *ends);
+/* decode_lax.c: decodes what AMD's processors accept and the decoder refuses; `prefixes` bytes of legacy prefixes come
+ * first. True: bytes have been changed to what was decoded. */
+bool decode_lax(const ZydisDecoder *d, u8 *bytes, unsigned avail, unsigned prefixes, bool code64, ZydisDecodedInstruction *zi,
+		ZydisDecodedOperand *op);
 /* Text for traces: "mov rax, [rbx]"; rip is where the bytes lie. */
 void insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size);
 

@@ -86,6 +86,7 @@ enum outcome v86_redirect(struct x86_cpu *cpu, u8 vector, u64 next_rip, bool *re
 enum outcome jump_check(struct x86_cpu *cpu, u64 target) must_check;
 
 /* io.c: permission (CPL/IOPL, TSS bitmap), SVM intercept, then the port. */
+enum outcome io_permission(struct x86_cpu *cpu, u16 port, unsigned size) must_check; /* without the intercept */
 enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string) must_check;
 /* After the access: I/O breakpoints of DR7 that it has hit. */
 void io_watch(struct x86_cpu *cpu, u16 port, unsigned size);

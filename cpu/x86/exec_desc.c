@@ -194,22 +194,22 @@ HANDLER(op_ver)
 
 HANDLER(op_arpl)
 {
-	u16 src = REG16(cpu, in->src);
-	GUEST(u16) *dst;
-	struct mem_rmw m;
-	bool lower;
+	u16 dst = REG16(cpu, in->dst), src = REG16(cpu, in->src);
+	bool memory = in->flags & IN_MEM, lower;
+	u64 la = 0;
 
-	if (in->flags & IN_MEM) {
-		TRY(cpu, in, operand_rmw(cpu, in, 2, false, &m));
-		dst = m.p;
-	} else {
-		dst = (void *)&REG16(cpu, in->dst);
+	if (memory) { /* it is written only if it changes */
+		TRY(cpu, in, insn_la(cpu, in, 2, insn_acc(in), &la));
+		TRY(cpu, in, mem_read16(cpu, la, &dst, insn_acc(in)));
 	}
-	lower = SEL_RPL(*dst) < SEL_RPL(src);
-	if (lower)
-		*dst = (*dst & ~3u) | SEL_RPL(src);
-	if (in->flags & IN_MEM)
-		TRY(cpu, in, operand_rmw_end(cpu, false, &m));
+	lower = SEL_RPL(dst) < SEL_RPL(src);
+	dst = (dst & ~3u) | SEL_RPL(src);
+	if (lower && memory) {
+		TRY(cpu, in, insn_la(cpu, in, 2, insn_acc(in) | ACC_WRITE, &la));
+		TRY(cpu, in, mem_write16(cpu, la, dst, insn_acc(in)));
+	} else if (lower) {
+		REG16(cpu, in->dst) = dst;
+	}
 	set_zf(cpu, lower);
 	NEXT(cpu, in);
 }

@@ -97,6 +97,7 @@ VEC_HANDLER(vec_gather, gather_body(cpu, in))
  * the operand must be writable whatever the mask says, as on silicon (SDM vol. 2 MASKMOVDQU leaves it open). */
 static enum outcome maskmov_body(struct x86_cpu *cpu, const struct insn *in)
 {
+	unsigned acc = ACC_WRITE | insn_acc(in);
 	u32 bits = 0;
 	u64 la;
 
@@ -104,15 +105,15 @@ static enum outcome maskmov_body(struct x86_cpu *cpu, const struct insn *in)
 		return x87_raise(cpu);
 	if (in->aux & FPU_MMX)
 		x87_enter_mmx(cpu); /* even if it faults, as on silicon */
-	RUN(insn_la(cpu, in, in->opsize, ACC_WRITE, &la));
+	RUN(insn_la(cpu, in, in->opsize, acc, &la));
 	for (unsigned i = 0; i < in->opsize; i += 8) /* in pieces of 8 bytes */
-		RUN(mem_probe(cpu, la + i, 8, ACC_WRITE));
+		RUN(mem_probe(cpu, la + i, 8, acc));
 	for (unsigned i = 0; i < in->opsize; i++)
 		bits |= (u32)(VEC(cpu, in->src2)[i] >> 7) << i;
 	while (bits) {
 		unsigned first = __builtin_ctz(bits), n = __builtin_ctz(~(bits >> first));
 
-		RUN(mem_write_n(cpu, la + first, VEC(cpu, in->src) + first, n, 0));
+		RUN(mem_write_n(cpu, la + first, VEC(cpu, in->src) + first, n, acc));
 		bits &= ~(u32)(MASK(n) << first);
 	}
 	return OUT_NEXT;
@@ -129,6 +130,8 @@ static bool bind_maskmov(struct bind *b)
 	in->src = mmx ? CPU_OFF(st.fpu.st[0]) + 16 * data : vec_off(data);
 	in->src2 = mmx ? CPU_OFF(st.fpu.st[0]) + 16 * mask : vec_off(mask);
 	in->base = CPU_OFF(st.gpr[RDI]);
+	if (in->sreg == SS)
+		in->flags |= IN_STACK;
 	in->fn = vec_maskmov;
 	return true;
 }

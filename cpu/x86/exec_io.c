@@ -90,8 +90,10 @@ HANDLER(ins)
 	u16 port = cpu->st.gpr[RDX];
 	u64 la, v;
 
-	if ((in->flags & (IN_REP | IN_REPNE)) && !string_count(cpu, in))
+	if ((in->flags & (IN_REP | IN_REPNE)) && !string_count(cpu, in)) {
+		TRY(cpu, in, io_permission(cpu, port, size)); /* asked for even then, as silicon shows */
 		NEXT(cpu, in);
+	}
 	TRY(cpu, in, io_check(cpu, in, port, size, true, true));
 	TRY(cpu, in, string_la(cpu, in, RDI, size, ACC_WRITE, &la));
 	TRY(cpu, in, mem_probe(cpu, la, size, ACC_WRITE));
@@ -107,8 +109,10 @@ HANDLER(outs)
 	u16 port = cpu->st.gpr[RDX];
 	u64 la, v = 0;
 
-	if ((in->flags & (IN_REP | IN_REPNE)) && !string_count(cpu, in))
+	if ((in->flags & (IN_REP | IN_REPNE)) && !string_count(cpu, in)) {
+		TRY(cpu, in, io_permission(cpu, port, size)); /* asked for even then, as silicon shows */
 		NEXT(cpu, in);
+	}
 	TRY(cpu, in, io_check(cpu, in, port, size, false, true));
 	TRY(cpu, in, string_la(cpu, in, RSI, size, ACC_READ, &la));
 	TRY(cpu, in, mem_read_n(cpu, la, &v, size, string_acc(in, RSI)));

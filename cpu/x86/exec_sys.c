@@ -193,6 +193,7 @@ BIND(undefined)
 bool bind_rdbase(struct bind *b)
 {
 	b->in->aux = b->zi->mnemonic == ZYDIS_MNEMONIC_RDFSBASE ? FS : GS;
+	b->in->opsize = MAX(b->in->opsize, 4); /* 66h is ignored */
 	b->in->fn = op_rdbase;
 	return true;
 }

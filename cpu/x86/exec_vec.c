@@ -6,8 +6,8 @@
  * Exceptions".
  *
  * Invariants: every access of an instruction has been checked before the stub runs, and an unmasked floating-point
- * exception ends the stub before a register or a byte of memory changes. The stub is given the guest's memory itself where the TLB allows the
- * whole operand, else the bounce buffer.
+ * exception ends the stub before a register or a byte of memory changes. The stub is given the guest's memory itself
+ * where the TLB allows the whole operand, else the bounce buffer.
  */
 #include <string.h>
 
@@ -163,6 +163,27 @@ static enum outcome must_check vec_elements(struct x86_cpu *cpu, const struct in
 	return o;
 }
 
+/*
+ * The linear address of a masked operand: outside the flat segments each element that is accessed is checked against
+ * the segment, the others are not (SDM vol. 2 2.8 "Exception Classifications of EVEX-Encoded instructions": fault
+ * suppression).
+ */
+static enum outcome must_check masked_la(struct x86_cpu *cpu, const struct insn *in, u64 bits, unsigned acc, u64 *la)
+{
+	unsigned shift = in->cc & VEC_MASK_SHIFT;
+	u64 ea = insn_ea(cpu, in), each;
+
+	if ((in->aux & VEC_STORE) && (in->cc & VEC_MASK_ANY))
+		return insn_la(cpu, in, in->msize, acc, la);
+	*la = ea + REG64(cpu, in->seg);
+	if (!(in->flags & IN_SEGCHECK))
+		return OUT_NEXT;
+	for (; bits; bits &= bits - 1)
+		RUN(seg_linear(cpu, in->sreg, ea + ((u64)__builtin_ctzll(bits) << shift), 1u << shift, acc, &each));
+	*la = (u32)*la;
+	return OUT_NEXT;
+}
+
 /* All that is not frequent: MMX, masked memory operands, floating point to memory. */
 static enum outcome vec_general_body(struct x86_cpu *cpu, const struct insn *in)
 {
@@ -174,9 +195,12 @@ static enum outcome vec_general_body(struct x86_cpu *cpu, const struct insn *in)
 	if ((in->aux & FPU_MMX) && x87_pending(&cpu->st.fpu))
 		return x87_raise(cpu);
 	if (in->flags & IN_MEM) {
-		RUN(insn_la(cpu, in, in->msize, acc, &la));
-		if (in->cc & VEC_MASKS)
+		if (in->cc & VEC_MASKS) {
 			bits = vec_mask(cpu, in);
+			RUN(masked_la(cpu, in, bits, acc, &la));
+		} else {
+			RUN(insn_la(cpu, in, in->msize, acc, &la));
+		}
 		if ((in->aux & VEC_ALIGN) && bits) /* with nothing to access, nothing is misaligned */
 			RUN(vec_align(cpu, in, la));
 		if (bits && !(store && fp) && !(in->cc & VEC_BOUNCE))
@@ -379,8 +403,7 @@ static void bind_mask(struct bind *b, unsigned m)
 	} else if (o->element_count == 1 && b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID) {
 		in->cc |= VEC_MASK_EACH; /* scalar */
 		in->src2 = 1;
-	} else if (o->element_count == count ||
-		   ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK) {
+	} else if (o->element_count == count || ZydisRegisterGetClass(other->reg.value) == ZYDIS_REGCLASS_MASK) {
 		in->cc |= b->zi->avx.broadcast.mode == ZYDIS_BROADCAST_MODE_INVALID ? VEC_MASK_EACH : VEC_MASK_ANY;
 		in->src2 = o->element_count;
 	} else {

@@ -276,8 +276,7 @@ static unsigned env_get(struct x86_cpu *cpu, unsigned opsize, const void *buf)
 	if (!real) {
 		f->fip = d[3];
 		f->fcs = d[4] & 0xffff;
-		if (opsize != 2)
-			f->fop = d[4] >> 16 & 0x7ff;
+		f->fop = opsize == 2 ? 0 : d[4] >> 16 & 0x7ff; /* the 16-bit form has none: silicon then takes 0 */
 		f->fdp = d[5];
 		f->fds = d[6] & 0xffff;
 	} else {

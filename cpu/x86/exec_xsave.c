@@ -354,14 +354,13 @@ static noinline enum outcome xrstor_body(struct x86_cpu *cpu, const struct insn 
 	RUN(xsave_check(cpu, in));
 	rfbm = requested(cpu, in);
 	RUN(area_la(cpu, in, XSAVE_BASE, 64, ACC_READ, &la));
+	/* Everything is read first, from the lowest byte up. */
+	RUN(area_get(cpu, in, la, 0, area, XSAVE_LEGACY));
 	RUN(area_get(cpu, in, la, XSAVE_LEGACY, header, sizeof(header)));
 	if (!header_valid(cpu, in, header))
 		return x86_fault(cpu, EXC_GP, 0);
 	compact = header[1] & XCOMP_COMPACT;
 	load = header[0] & rfbm;
-
-	/* Everything is read first. */
-	RUN(area_get(cpu, in, la, 0, area, XSAVE_LEGACY));
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++)
 		if (load >> i & 1)
 			RUN(area_get(cpu, in, la,

@@ -33,16 +33,21 @@ static enum outcome bitmap_check(struct x86_cpu *cpu, u16 port, unsigned size)
 	return OUT_NEXT;
 }
 
-enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string)
+enum outcome io_permission(struct x86_cpu *cpu, u16 port, unsigned size)
 {
 	const struct x86_state *st = &cpu->st;
 
-	if ((cpu->c.mode & MODE_PE) && ((cpu->c.mode & MODE_V86) || st->cpl > (st->rflags & FL_IOPL) >> 12)) {
-		enum outcome o = bitmap_check(cpu, port, size);
+	if ((cpu->c.mode & MODE_PE) && ((cpu->c.mode & MODE_V86) || st->cpl > (st->rflags & FL_IOPL) >> 12))
+		return bitmap_check(cpu, port, size);
+	return OUT_NEXT;
+}
 
-		if (o != OUT_NEXT)
-			return o;
-	}
+enum outcome io_check(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in, bool is_string)
+{
+	enum outcome o = io_permission(cpu, port, size);
+
+	if (o != OUT_NEXT)
+		return o;
 	if (cpu->c.guest)
 		return vmexit_check_io(cpu, in, port, size, is_in, is_string,
 				       is_string && (in->flags & (IN_REP | IN_REPNE)));
