@@ -61,6 +61,10 @@ void ls_begin(struct ls *ls, struct ls_case *c)
 {
 	for (unsigned i = 0; i < 16; i++)
 		c->st.gpr[i] = ls_value(ls);
+	if (ls->bases && !ls->code32) {
+		c->st.seg[FS].base = ls_chance(ls, 50) ? 0 : sign_extend(ls_value(ls), 47);
+		c->st.seg[GS].base = ls_chance(ls, 50) ? 0 : sign_extend(ls_value(ls), 47);
+	}
 	c->st.gpr[RSP] = ls_chance(ls, 90) ? LS_DATA + 1024 + ls_below(ls, LS_RW * 4096 - 2048) : ls_address(ls, 8);
 	if (ls_chance(ls, 70))
 		c->st.gpr[RSP] &= ~7ull;
@@ -77,6 +81,7 @@ void ls_decoder_init(const struct ls *ls, ZydisDecoder *d)
 		ZydisDecoderInit(d, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 	else
 		ZydisDecoderInit(d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 }
 
 bool ls_decode(struct ls *ls, struct ls_case *c)
@@ -86,17 +91,54 @@ bool ls_decode(struct ls *ls, struct ls_case *c)
 	ls_decoder_init(ls, &decoder);
 	if (ls->model.vendor == X86_AMD)
 		ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c->bytes, sizeof(c->bytes), &c->zi, c->op)))
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c->bytes, 15, &c->zi, c->op)))
 		return false;
-	/* FS is the host's thread pointer. */
-	if (c->zi.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_IS_PRIVILEGED))
+	/* Else FS is the host's thread pointer. */
+	if ((c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) && !ls->bases)
 		return false;
 	if (ls->only && strcmp(ls->only, ZydisMnemonicGetString(c->zi.mnemonic)))
 		return false;
 	c->len = c->zi.length;
+	ls_put(ls, c);
+	return true;
+}
+
+void ls_put(struct ls *ls, struct ls_case *c)
+{
 	/* Mostly within a page, sometimes across the two. */
 	c->rip = ls_chance(ls, 90) ? LS_CODE + 16 + ls_below(ls, 4000) : LS_CODE + 4096 - 1 - ls_below(ls, c->len);
-	return true;
+}
+
+static bool canonical(u64 v) { return sign_extend(v, 48) == v; }
+
+bool ls_beyond_segment(const struct ls *ls, const struct ls_case *c)
+{
+	static const u8 implicit[] = {RAX, RBX, RSI, RDI};
+	const struct x86_seg *seg;
+
+	if (ls->code32 || !(c->zi.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
+		seg = c->zi.mnemonic == ZYDIS_MNEMONIC_CLZERO ? &c->st.seg[FS] : NULL;
+	else
+		seg = &c->st.seg[c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS ? FS : GS];
+	if (!seg)
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(implicit); i++)
+		if (!canonical(c->st.gpr[implicit[i]]))
+			return true;
+	for (unsigned i = 0; i < c->zi.operand_count_visible; i++)
+		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    !canonical(ls_operand_address(c, &c->op[i]) - seg->base))
+			return true;
+	return false;
+}
+
+bool ls_loads_segment(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+{
+	for (unsigned i = 0; i < zi->operand_count_visible; i++)
+		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+		    ZydisRegisterGetClass(op[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+			return true;
+	return false;
 }
 
 void ls_poke(struct ls *ls, u64 la, const void *bytes, unsigned len)
@@ -133,8 +175,7 @@ static void patch_disp(struct ls_case *c, u64 disp)
 	memcpy(c->bytes + c->zi.raw.disp.offset, &v, 4);
 }
 
-/* What the operand's address would be with the registers as they are. */
-static u64 address_now(const struct ls_case *c, const ZydisDecodedOperand *o)
+u64 ls_operand_address(const struct ls_case *c, const ZydisDecodedOperand *o)
 {
 	unsigned base = ls_gpr(o->mem.base), index = ls_gpr(o->mem.index);
 	u64 la = o->mem.disp.has_displacement ? (u64)o->mem.disp.value : 0;
@@ -145,7 +186,10 @@ static u64 address_now(const struct ls_case *c, const ZydisDecodedOperand *o)
 		la += c->st.gpr[base];
 	if (index < 16)
 		la += c->st.gpr[index] * o->mem.scale;
-	return c->zi.address_width == 64 ? la : c->zi.address_width == 32 ? (u32)la : (u16)la;
+	la = c->zi.address_width == 64 ? la : c->zi.address_width == 32 ? (u32)la : (u16)la;
+	if (o->mem.segment == ZYDIS_REGISTER_FS || o->mem.segment == ZYDIS_REGISTER_GS)
+		la += c->st.seg[o->mem.segment == ZYDIS_REGISTER_FS ? FS : GS].base;
+	return la;
 }
 
 u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64 want)
@@ -155,9 +199,18 @@ u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64
 
 	if (!want)
 		want = ls_address(ls, size);
+	if (o->mem.segment == ZYDIS_REGISTER_FS || o->mem.segment == ZYDIS_REGISTER_GS) {
+		struct x86_seg *seg = &c->st.seg[o->mem.segment == ZYDIS_REGISTER_FS ? FS : GS];
+
+		/* What 32-bit addresses cannot reach. */
+		if (c->zi.address_width != 64)
+			seg->base &= 0x0fffffff;
+		if (c->zi.address_width == 16)
+			seg->base = 0;
+	}
 	if (index < 16 && ls_chance(ls, 70))
 		c->st.gpr[index] = ls_below(ls, 64) - 32;
-	missing = want - address_now(c, o);
+	missing = want - ls_operand_address(c, o);
 	if (base < 16 && base != index) {
 		c->st.gpr[base] += missing;
 		if (ls->code32)
@@ -168,10 +221,10 @@ u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64
 		/* The displacement is all that is left; it reaches the data from anywhere in the lower 2 GiB. */
 		if (index < 16)
 			c->st.gpr[index] &= 63;
-		patch_disp(c, (u64)o->mem.disp.value + (want - address_now(c, o)));
+		patch_disp(c, (u64)o->mem.disp.value + (want - ls_operand_address(c, o)));
 		if (!ls_decode(ls, c))
 			return 0;
-		patch_disp(c, (u64)c->op[o - c->op].mem.disp.value + (want - address_now(c, o)));
+		patch_disp(c, (u64)c->op[o - c->op].mem.disp.value + (want - ls_operand_address(c, o)));
 		ZydisDecoder d;
 
 		ls_decoder_init(ls, &d);
@@ -181,7 +234,7 @@ u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64
 	} else if (index < 16) {
 		c->st.gpr[index] = (want - (u64)o->mem.disp.value) / o->mem.scale;
 	}
-	want = address_now(c, o);
+	want = ls_operand_address(c, o);
 	ls_fill(ls, want - 16, MIN(size, 64u) + 32);
 	return want;
 }

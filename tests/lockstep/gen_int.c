@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arch/x86/insn.h"
+#include "cpu/x86/isa.h"
 #include "tests/lockstep/lockstep.h"
 
 static const u8 is_integer[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
@@ -16,19 +17,10 @@ static const u8 is_integer[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #undef INSN
 };
 
-static bool names_segment_register(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
-{
-	for (unsigned i = 0; i < zi->operand_count_visible; i++)
-		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
-		    ZydisRegisterGetClass(op[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
-			return true;
-	return false;
-}
-
-static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+static bool wanted(struct ls *ls, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
 {
 	if (!is_integer[zi->mnemonic] || zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
-	    names_segment_register(zi, op))
+	    !isa_allowed(&ls->model, zi) || ls_loads_segment(zi, op))
 		return false;
 	for (unsigned i = 0; i < zi->operand_count_visible; i++)
 		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -50,13 +42,22 @@ static void string_case(struct ls *ls, struct ls_case *c)
 	u64 address_mask = !ls->code32 && c->zi.address_width == 32 && ls_chance(ls, 50) ? ls_random(ls) << 32 : 0;
 	u64 from = ls_address(ls, size), to = ls_chance(ls, 20) ? from + ls_below(ls, 32) - 16 : ls_address(ls, size);
 
+	const u64 source = from;
+
 	/* Which of two faults is reported is not defined. */
 	if ((from - LS_DATA >= LS_DATA_SIZE - 4096 ||
-	     (ls->code32 && (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS))) &&
+	     (c->zi.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS))) &&
 	    to - LS_DATA >= LS_DATA_SIZE - 4096)
 		to = LS_DATA + 8192;
 
 	c->repeats = c->zi.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+	if (c->zi.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)) {
+		struct x86_seg *seg = &c->st.seg[c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS ? FS : GS];
+
+		if (c->zi.address_width != 64)
+			seg->base &= 0x0fffffff;
+		from -= seg->base;
+	}
 	c->st.gpr[RSI] = from | address_mask;
 	c->st.gpr[RDI] = to | address_mask;
 	if (ls_chance(ls, 90))
@@ -65,13 +66,13 @@ static void string_case(struct ls *ls, struct ls_case *c)
 		c->st.gpr[RCX] = ls_below(ls, 5000);
 	if (ls_chance(ls, 25))
 		c->st.rflags |= FL_DF;
-	ls_fill(ls, from - 64, 192);
+	ls_fill(ls, source - 64, 192);
 	if (ls_chance(ls, 50)) {
 		/* Long runs of equal elements for CMPS and SCAS. */
 		u8 same[192];
 
 		memset(same, (int)ls_random(ls), sizeof(same));
-		ls_poke(ls, from - 32, same, 64 + (unsigned)ls_below(ls, 100));
+		ls_poke(ls, source - 32, same, 64 + (unsigned)ls_below(ls, 100));
 		ls_poke(ls, to - 32, same, 64 + (unsigned)ls_below(ls, 100));
 		c->st.gpr[RAX] = same[0] * 0x0101010101010101ull;
 	}
@@ -193,13 +194,11 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 
 static bool make(struct ls *ls, struct ls_case *c)
 {
-	struct ls_templates **t = ls->code32 ? &ls->int32_templates : &ls->int_templates;
+	struct ls_templates *t = ls_templates_of(ls, LS_T_INT, wanted);
 	u64 la = 0;
 
-	if (!*t)
-		*t = ls_templates_new(ls, wanted);
 	c->repeats = false;
-	if (!*t || !ls_templates_pick(ls, *t, c) || !wanted(&c->zi, c->op))
+	if (!t || !ls_templates_pick(ls, t, c) || !wanted(ls, &c->zi, c->op))
 		return false;
 	ls_begin(ls, c);
 	if (c->zi.meta.category == ZYDIS_CATEGORY_STRINGOP) {
@@ -218,7 +217,7 @@ static bool make(struct ls *ls, struct ls_case *c)
  * A POPA that faults may have loaded some registers already. The manuals (SDM vol. 2, POPA) say nothing of it, and it
  * is harmless: RSP has not moved, so that the instruction loads them again when it is restarted.
  */
-static void mask(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
+void ls_mask_int(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
 {
 	if ((c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD) && host->faulted &&
 	    soft->faulted)
@@ -227,5 +226,5 @@ static void mask(const struct ls_case *c, struct ls_result *host, struct ls_resu
 				soft->gpr[i] = host->gpr[i];
 }
 
-const struct ls_class ls_class_int = {.name = "int", .make = make};
-const struct ls_class ls_class_int32 = {.name = "int32", .code32 = true, .make = make, .mask = mask};
+const struct ls_class ls_class_int = {.name = "int", .share = 30, .make = make};
+const struct ls_class ls_class_int32 = {.name = "int32", .share = 8, .code32 = true, .make = make, .mask = ls_mask_int};

@@ -9,13 +9,13 @@
  *   - The data pointer, and what FNSTENV and FNSAVE tell of pointers: the host's system loses them when it switches
  *     tasks between loading the state and the instruction.
  *   - What of a pointer that FXRSTOR64 loads lies above the linear address width.
- *   - MXCSR_MASK, which tells of misaligned SSE mode: no CPU model offers it.
- *   - XSAVE components beyond 2: their offsets differ between processors, and CPUID tells a guest ours.
- *   - The byte at which an access of more than 16 bytes that leaves the data faults, and whether a non-canonical part
- * of it is seen first: hardware makes such accesses in pieces.
+ *   - Misaligned SSE mode (MXCSR bit 17, MXCSR_MASK), which no CPU model offers.
+ *   - The byte at which an access of more than 16 bytes, of an x87 environment, or under a mask faults, and whether a
+ * non-canonical part of it is seen first: hardware makes such accesses in pieces. Of an XSAVE area, which of its pages.
  */
 #include <string.h>
 
+#include "arch/x86/xsave.h"
 #include "cpu/x86/isa.h"
 #include "cpu/x86/x87.h"
 #include "tests/lockstep/lockstep.h"
@@ -60,7 +60,7 @@ static void pick_bytes(struct ls *ls, enum encoding encoding, u8 *c)
 }
 
 /* What belongs to the vector and x87 units: the integer instructions of these extensions are compared elsewhere. */
-static bool wanted(const ZydisDecodedInstruction *zi)
+static bool wanted_here(const ZydisDecodedInstruction *zi)
 {
 	switch (zi->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_X87:
@@ -87,6 +87,22 @@ static bool wanted(const ZydisDecodedInstruction *zi)
 	}
 }
 
+static bool wanted(struct ls *ls, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+{
+	(void)op;
+	return wanted_here(zi) && isa_allowed(&ls->model, zi);
+}
+
+static bool wanted_vec(struct ls *ls, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+{
+	return zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT && wanted(ls, zi, op);
+}
+
+static bool wanted_x87(struct ls *ls, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+{
+	return zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && wanted(ls, zi, op);
+}
+
 static bool is_xsave(const ZydisDecodedInstruction *zi)
 {
 	return zi->meta.isa_ext == ZYDIS_ISA_EXT_XSAVE || zi->meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC ||
@@ -96,20 +112,6 @@ static bool is_xsave(const ZydisDecodedInstruction *zi)
 static bool loads_area(const ZydisDecodedInstruction *zi)
 {
 	return is_xsave(zi) || zi->meta.isa_set == ZYDIS_ISA_SET_FXSAVE || zi->meta.isa_set == ZYDIS_ISA_SET_FXSAVE64;
-}
-
-static u64 operand_address(const struct ls_case *c, const ZydisDecodedOperand *o)
-{
-	unsigned base = ls_gpr(o->mem.base), index = ls_gpr(o->mem.index);
-	u64 la = (u64)o->mem.disp.value;
-
-	if (o->mem.base == ZYDIS_REGISTER_RIP || o->mem.base == ZYDIS_REGISTER_EIP)
-		la += c->rip + c->len;
-	else if (base < 16)
-		la += c->st.gpr[base];
-	if (index < 16)
-		la += c->st.gpr[index] * o->mem.scale;
-	return c->zi.address_width == 64 ? la : c->zi.address_width == 32 ? (u32)la : (u16)la;
 }
 
 static void fill_numbers(struct ls *ls, u8 *v, unsigned n)
@@ -245,35 +247,82 @@ static void place_indexes(struct ls *ls, struct ls_case *c, const ZydisDecodedOp
 	}
 }
 
-/* An area for the XSAVE family, with a header that is mostly valid. */
+/*
+ * An area for the XSAVE family, with a header that is mostly valid. Where the host has components elsewhere than we do,
+ * a standard area that asks for them lies within the data.
+ */
 static void place_area(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o)
 {
-	u64 want = LS_DATA + ls_below(ls, LS_DATA_SIZE - 4096 - 832), header[8] = {0}, la;
+	bool all = is_xsave(&c->zi) && x86_has(&ls->model, X86F_AVX512F) && ls_area_usable() && ls_chance(ls, 70);
+	u64 known = all ? x86_model_xcr0(&ls->model) : 7, want = LS_DATA + ls_below(ls, LS_DATA_SIZE - 4096 - 832), la;
+	u64 header[8] = {0};
 	u32 mxcsr = ls_random(ls);
 
+	if (all)
+		want = LS_DATA + ls_below(ls, LS_RW * 4096 - XSAVE_AREA_MAX - 64);
 	if (ls_chance(ls, 90))
 		want &= ~63ull;
 	if (is_xsave(&c->zi))
-		c->st.gpr[RAX] = (c->st.gpr[RAX] & ~0xe0ull) | (ls_below(ls, 4) ? 7 : 0);
+		c->st.gpr[RAX] = (c->st.gpr[RAX] & ~0xe0ull) | (ls_random(ls) & known) |
+				 (ls_below(ls, 3) ? known & (known - ls_below(ls, 2)) : 0);
 	la = ls_place(ls, c, o, want);
-	for (unsigned i = 0; i < 576; i += 64) {
+	for (unsigned i = 0; i < (all ? XSAVE_AREA_MAX : 576); i += 64) {
 		u8 buf[64];
 
 		fill_numbers(ls, buf, sizeof(buf));
 		ls_poke(ls, la + i, buf, sizeof(buf));
 	}
 	if (ls_below(ls, 8)) {
-		header[0] = ls_random(ls) & 7;
+		header[0] = ls_random(ls) & known;
 		if (one_in(ls, 3)) {
-			header[1] = 1ull << 63 | (ls_random(ls) & 7);
+			header[1] = XCOMP_COMPACT | (ls_random(ls) & known);
 			if (ls_below(ls, 8))
 				header[0] &= header[1];
 		}
+		if (one_in(ls, 12)) /* a reserved bit */
+			header[ls_below(ls, 8)] |= BIT(ls_below(ls, 64));
 		ls_poke(ls, la + 512, header, sizeof(header));
+	} else if (all) {
+		header[1] = ls_random(ls) & ~XCOMP_COMPACT;
+		ls_poke(ls, la + 520, &header[1], 8);
 	}
 	if (ls_below(ls, 8)) {
 		mxcsr &= 0xffff;
 		ls_poke(ls, la + 24, &mxcsr, 4);
+	}
+	if (all &&
+	    !(header[1] & XCOMP_COMPACT && c->zi.mnemonic >= ZYDIS_MNEMONIC_XRSTOR &&
+	      c->zi.mnemonic <= ZYDIS_MNEMONIC_XRSTOR64) &&
+	    c->zi.meta.isa_ext != ZYDIS_ISA_EXT_XSAVEC && la - LS_DATA <= LS_RW * 4096 - XSAVE_AREA_MAX)
+		c->area = la;
+}
+
+static bool masked(const struct ls_case *c)
+{
+	if (c->zi.avx.mask.reg != ZYDIS_REGISTER_NONE && c->zi.avx.mask.reg != ZYDIS_REGISTER_K0)
+		return true;
+	if (strstr(ZydisMnemonicGetString(c->zi.mnemonic), "compress"))
+		return true;
+	return c->zi.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || c->zi.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
+	       c->zi.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || c->zi.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
+}
+
+/* Some elements on a page that allows the access, some not; a mask that may leave those out. */
+static u64 masked_address(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o)
+{
+	unsigned size = MAX(o->size / 8, 1), out = (unsigned)ls_below(ls, size + 1);
+	u64 *k = &c->st.fpu.k[ZydisRegisterGetId(c->zi.avx.mask.reg) & 7];
+
+	switch (ls_below(ls, 4)) {
+	case 0: *k &= ~MASK(ls_below(ls, 16)); break;
+	case 1: *k &= MASK(ls_below(ls, 16)); break;
+	case 2: *k = 1ull << ls_below(ls, 64) | 1ull << ls_below(ls, 16); break;
+	default: break;
+	}
+	switch (ls_below(ls, 3)) {
+	case 0: return LS_DATA - out;
+	case 1: return LS_RO - size + out; /* matters to stores */
+	default: return LS_RO + 4096 - size + out;
 	}
 }
 
@@ -292,7 +341,8 @@ static void place_operand(struct ls *ls, struct ls_case *c, const ZydisDecodedOp
 		place_indexes(ls, c, o);
 		return;
 	}
-	la = ls_place(ls, c, o, 0);
+	la = masked(c) && ls_chance(ls, 30) ? masked_address(ls, c, o) : 0;
+	la = ls_place(ls, c, o, la);
 	if (c->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && ls_below(ls, 4)) {
 		ls_poke(ls, la, c->st.fpu.st[ls_below(ls, 8)], 10);
 	} else {
@@ -301,19 +351,10 @@ static void place_operand(struct ls *ls, struct ls_case *c, const ZydisDecodedOp
 	}
 }
 
-static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
+void ls_fill_fpu(struct ls *ls, struct ls_case *c)
 {
 	struct x86_fpu *f = &c->st.fpu;
 
-	pick_bytes(ls, encoding, c->bytes);
-	c->repeats = false;
-	if (!ls_decode(ls, c) || !wanted(&c->zi) || !isa_allowed(&ls->model, &c->zi))
-		return false;
-	if (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		return false;
-	if (is_xsave(&c->zi) && (ls_gpr(c->op[0].mem.base) == RAX || ls_gpr(c->op[0].mem.index) == RAX))
-		return false; /* EAX is the mask */
-	ls_begin(ls, c);
 	for (unsigned i = 0; i < 32; i++)
 		fill_numbers(ls, f->vec[i], 64);
 	for (unsigned i = 0; i < 8; i++) {
@@ -321,22 +362,51 @@ static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
 		if (one_in(ls, 3))
 			f->k[i] = one_in(ls, 4) ? 0 : f->k[i] & ls_random(ls) & ls_random(ls);
 	}
+	if (one_in(ls, 20))
+		memset(f->k, 0, sizeof(f->k));
+	if (one_in(ls, 20))
+		memset(f->vec, 0, sizeof(f->vec));
 	fill_x87(ls, f);
-	if (c->zi.mnemonic == ZYDIS_MNEMONIC_FNSTENV || c->zi.mnemonic == ZYDIS_MNEMONIC_FNSAVE)
-		f->fip = f->fdp = f->fop = 0;
 	f->mxcsr = pick_mxcsr(ls);
+	if (x86_has(&ls->model, X86F_AVX512F))
+		return;
+	memset(f->vec[16], 0, 16 * 64);
+	memset(f->k, 0, sizeof(f->k));
+	for (unsigned i = 0; i < 16; i++)
+		memset(f->vec[i] + (x86_has(&ls->model, X86F_AVX) ? 32 : 16), 0,
+		       x86_has(&ls->model, X86F_AVX) ? 32 : 48);
+}
+
+static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
+{
+	struct x86_fpu *f = &c->st.fpu;
+
+	c->repeats = false;
+	c->area = 0;
+	if (ls_chance(ls, 60)) {
+		if (!ls_templates_pick(ls,
+				       encoding == GEN_X87 ? ls_templates_of(ls, LS_T_X87, wanted_x87)
+							   : ls_templates_of(ls, LS_T_VEC, wanted_vec),
+				       c))
+			return false;
+	} else {
+		pick_bytes(ls, encoding, c->bytes);
+		if (!ls_decode(ls, c))
+			return false;
+	}
+	if (!wanted(ls, &c->zi, c->op))
+		return false;
+	if (is_xsave(&c->zi) && (ls_gpr(c->op[0].mem.base) == RAX || ls_gpr(c->op[0].mem.index) == RAX))
+		return false; /* EAX is the mask */
+	ls_begin(ls, c);
+	ls_fill_fpu(ls, c);
+	if ((c->zi.mnemonic == ZYDIS_MNEMONIC_FNSTENV || c->zi.mnemonic == ZYDIS_MNEMONIC_FNSAVE) && !x87_pending(f))
+		f->fip = f->fdp = f->fop = 0;
 	if (c->zi.mnemonic == ZYDIS_MNEMONIC_XGETBV)
 		c->st.gpr[RCX] = ls_below(ls, 3);
 	for (unsigned i = 0; i < c->zi.operand_count; i++)
 		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			place_operand(ls, c, &c->op[i]);
-	if (!x86_has(&ls->model, X86F_AVX512F)) {
-		memset(f->vec[16], 0, 16 * 64);
-		memset(f->k, 0, sizeof(f->k));
-		for (unsigned i = 0; i < 16; i++)
-			memset(f->vec[i] + (x86_has(&ls->model, X86F_AVX) ? 32 : 16), 0,
-			       x86_has(&ls->model, X86F_AVX) ? 32 : 48);
-	}
 	return true;
 }
 
@@ -362,12 +432,16 @@ static void mask_pointers(struct x86_fpu *f)
 	f->fop = 0;
 }
 
-static void mask_large(struct ls_result *host, struct ls_result *soft)
+static bool is_x87(const struct ls_case *c) { return c->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87; }
+
+static void mask_large(struct ls_result *host, struct ls_result *soft, bool area)
 {
 	if (host->vector != EXC_PF || !soft->faulted)
 		return;
 	host->cr2 &= ~0xfffull;
 	soft->cr2 &= ~0xfffull;
+	if (area && soft->vector == EXC_PF && (host->cr2 == soft->cr2 + 4096 || host->cr2 == soft->cr2 - 4096))
+		soft->cr2 = host->cr2;
 	if (soft->vector == EXC_GP || soft->vector == EXC_SS) {
 		soft->vector = host->vector;
 		soft->error = host->error;
@@ -376,22 +450,24 @@ static void mask_large(struct ls_result *host, struct ls_result *soft)
 }
 
 /* What the file's header lists. */
-static void mask(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
+void ls_mask_fpu(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
 {
-	const u32 wide = 0x2ffff, ours = 0xffff;
+	const u32 wide = 0x2ffff, ours = 0xffff, misaligned = 0x20000;
 	u32 v;
 	u64 la;
 
+	if (host->fpu.mxcsr & misaligned && !host->faulted)
+		*soft = *host;
 	mask_pointers(&host->fpu);
 	mask_pointers(&soft->fpu);
 	if (!host->fpu.fdp)
 		soft->fpu.fdp = 0;
 	for (unsigned i = 0; i < c->zi.operand_count; i++)
-		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[i].size > 128)
-			mask_large(host, soft);
+		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && (c->op[i].size > 80 + 48 * !is_x87(c) || masked(c)))
+			mask_large(host, soft, loads_area(&c->zi));
 	if (!loads_area(&c->zi) || host->faulted || c->op[0].type != ZYDIS_OPERAND_TYPE_MEMORY)
 		return;
-	la = operand_address(c, &c->op[0]) + 28;
+	la = ls_operand_address(c, &c->op[0]) + 28;
 	if (la - LS_DATA > LS_RW * 4096 - 4)
 		return;
 	memcpy(&v, ls_native_data() + (la - LS_DATA), 4);
@@ -399,7 +475,9 @@ static void mask(const struct ls_case *c, struct ls_result *host, struct ls_resu
 		ls_native_poke(la, &ours, 4);
 }
 
-const struct ls_class ls_class_vec = {.name = "vec", .fpu = true, .make = make_vec, .mask = mask};
-const struct ls_class ls_class_vec32 = {.name = "vec32", .code32 = true, .fpu = true, .make = make_vec, .mask = mask};
-const struct ls_class ls_class_x87 = {.name = "x87", .fpu = true, .make = make_x87, .mask = mask};
-const struct ls_class ls_class_x87_32 = {.name = "x87_32", .code32 = true, .fpu = true, .make = make_x87, .mask = mask};
+const struct ls_class ls_class_vec = {.name = "vec", .share = 30, .fpu = true, .make = make_vec, .mask = ls_mask_fpu};
+const struct ls_class ls_class_vec32 = {
+	.name = "vec32", .share = 8, .code32 = true, .fpu = true, .make = make_vec, .mask = ls_mask_fpu};
+const struct ls_class ls_class_x87 = {.name = "x87", .share = 10, .fpu = true, .make = make_x87, .mask = ls_mask_fpu};
+const struct ls_class ls_class_x87_32 = {
+	.name = "x87_32", .share = 5, .code32 = true, .fpu = true, .make = make_x87, .mask = ls_mask_fpu};

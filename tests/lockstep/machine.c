@@ -77,12 +77,18 @@ int ls_soft_init(struct ls *ls, struct err *e)
 	build_tables(ls);
 	user_mode(&ls->cpu->st);
 	ls->cpu->st.xcr0 = x86_model_xcr0(&ls->model);
+	ls->cpu->st.tr.limit = 0; /* no port is open to programs */
+	if (ls->bases)
+		ls->cpu->st.cr4 |= CR4_FSGSBASE;
 	x86_update_all(ls->cpu);
 	return 0;
 }
 
 void ls_soft_mode(struct ls *ls, bool code32, bool checked)
 {
+	ls->cpu->st.msr.tsc_aux = ls->tsc_aux;
+	if (ls->svme)
+		ls->cpu->st.msr.efer |= EFER_SVME;
 	struct x86_seg *cs = &ls->cpu->st.seg[CS];
 
 	cs->sel = code32 ? 0x23 : 0x33;
@@ -105,6 +111,8 @@ void ls_soft_run(struct ls *ls, const struct ls_case *c, bool fpu, struct ls_res
 	cpu->st.rflags = c->st.rflags | FL_TF;
 	cpu->st.oszapc = c->st.oszapc;
 	cpu->st.rip = c->rip;
+	cpu->st.seg[FS].base = c->st.seg[FS].base;
+	cpu->st.seg[GS].base = c->st.seg[GS].base;
 	if (fpu)
 		cpu->st.fpu = c->st.fpu;
 	memset(&cpu->c.event, 0, sizeof(cpu->c.event));
@@ -112,6 +120,8 @@ void ls_soft_run(struct ls *ls, const struct ls_case *c, bool fpu, struct ls_res
 		o = x86_step(cpu);
 	while (o == OUT_RETRY);
 	memcpy(r->gpr, cpu->st.gpr, sizeof(r->gpr));
+	r->base[0] = cpu->st.seg[FS].base;
+	r->base[1] = cpu->st.seg[GS].base;
 	r->rip = cpu->st.rip;
 	r->rflags = x86_rflags(&cpu->st);
 	if (fpu)

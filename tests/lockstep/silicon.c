@@ -7,7 +7,7 @@
  *
  * The kernel's frame holds the extended state in XSAVE's standard format (with FP_XSTATE_MAGIC1 in its software bytes).
  * RFLAGS.NT and ID do not travel through sigreturn, so no case may change them. Handlers run on their own stack, since
- * RSP is the case's.
+ * RSP is the case's, and put back the thread pointer (FS's base) before anything else.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include <ucontext.h>
 
 #include "arch/x86/xsave.h"
+#include "tests/lockstep/host.h"
 #include "tests/lockstep/lockstep.h"
 
 #define FRAME_MAGIC 0x46505853u
@@ -38,6 +39,8 @@ static struct {
 	u8 kept_fpu[LS_XSAVE];
 	u32 offset[XSAVE_COMPONENTS]; /* of the components in the frame: the host's, not a guest's */
 	struct sigaction sigfpe;      /* the software processor's */
+	bool bases;		      /* FS's and GS's bases are part of cases */
+	u64 host_base[2], base[2];
 } run;
 
 static const u8 greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -131,6 +134,13 @@ static void fpu_load(const u8 *x, struct x86_fpu *f)
 		memcpy(f->k, x + run.offset[5], 64);
 }
 
+static void read_bases(u64 base[2]) { __asm__ volatile("rdfsbase %0\n\trdgsbase %1" : "=r"(base[0]), "=r"(base[1])); }
+
+static void write_bases(const u64 base[2])
+{
+	__asm__ volatile("wrfsbase %0\n\twrgsbase %1" : : "r"(base[0]), "r"(base[1]) : "memory");
+}
+
 static void start(ucontext_t *uc)
 {
 	greg_t *g = uc->uc_mcontext.gregs;
@@ -149,6 +159,11 @@ static void start(ucontext_t *uc)
 		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | USER_CS32;
 	run.phase = RUNNING;
 	run.steps = 0;
+	if (run.bases) {
+		run.base[0] = run.c->st.seg[FS].base;
+		run.base[1] = run.c->st.seg[GS].base;
+		write_bases(run.base);
+	}
 }
 
 static void finish(ucontext_t *uc)
@@ -162,8 +177,11 @@ static void finish(ucontext_t *uc)
 	 * vol. 2 VPGATHERDD: "any traps or interrupts pending from already gathered elements"). */
 	if (run.c->repeats && g[REG_TRAPNO] == EXC_DB && (u64)g[REG_RIP] == run.c->rip && ++run.steps < STEPS_MAX) {
 		g[REG_EFL] |= FL_TF;
+		if (run.bases)
+			write_bases(run.base);
 		return;
 	}
+	memcpy(r->base, run.base, sizeof(r->base));
 	for (unsigned i = 0; i < 16; i++)
 		r->gpr[i] = g[greg_of[i]];
 	r->rip = g[REG_RIP];
@@ -185,7 +203,13 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 {
 	switch (run.phase) {
 	case STARTING: start(ctx); return;
-	case RUNNING: finish(ctx); return;
+	case RUNNING:
+		if (run.bases) {
+			read_bases(run.base);
+			write_bases(run.host_base);
+		}
+		finish(ctx);
+		return;
 	case IDLE:
 		if (sig == SIGFPE && run.sigfpe.sa_sigaction)
 			run.sigfpe.sa_sigaction(sig, si, ctx);
@@ -202,7 +226,16 @@ static bool map_at(u64 la, size_t size, int prot)
 	return p == (void *)la;
 }
 
-int ls_native_init(void)
+void ls_native_pin(struct ls *ls)
+{
+	u32 aux;
+
+	host_stay();
+	__builtin_ia32_rdtscp(&aux);
+	ls->tsc_aux = aux;
+}
+
+int ls_native_init(struct ls *ls)
 {
 	static const int signals[] = {SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE};
 	static u8 stack[65536] __attribute__((aligned(64)));
@@ -221,12 +254,17 @@ int ls_native_init(void)
 		__cpuid_count(13, i, a, b, c, d);
 		run.offset[i] = b;
 	}
+	run.bases = ls->bases;
+	if (run.bases)
+		read_bases(run.host_base);
 	sigfillset(&sa.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], &sa, signals[i] == SIGFPE ? &run.sigfpe : NULL))
 			return -errno;
 	return 0;
 }
+
+u32 ls_native_offset(unsigned component) { return run.offset[component]; }
 
 void ls_native_write_code(u64 la, const void *bytes, unsigned len) { memcpy((void *)la, bytes, len); }
 const u8 *ls_native_data(void) { return (const u8 *)LS_DATA; }
@@ -247,6 +285,7 @@ void ls_native_restore(const void *data) { ls_native_poke(LS_DATA, data, LS_DATA
 void ls_native_run(const struct ls_case *c, bool code32, bool fpu, struct ls_result *r)
 {
 	memset(r, 0, sizeof(*r));
+	memset(run.base, 0, sizeof(run.base));
 	run.c = c;
 	run.r = r;
 	run.fpu = fpu;
