@@ -246,6 +246,14 @@ static unsigned count_prefixes(const u8 *bytes, unsigned avail, u32 mode)
 	return n;
 }
 
+/* AMD's UD0 has no ModRM, which Intel's counts for its length. */
+static bool is_ud0(const u8 *bytes, u32 mode)
+{
+	unsigned n = count_prefixes(bytes, INSN_BYTES_MAX, mode);
+
+	return n + 2 <= INSN_BYTES_MAX && bytes[n] == 0x0f && bytes[n + 1] == 0xff;
+}
+
 static bool is_vex(const u8 *p, u32 mode)
 {
 	bool code64 = (mode & MODE_SIZE) == 2;
@@ -318,7 +326,8 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 	status = ZydisDecoderDecodeFull(&decoder, bytes, MIN(avail, INSN_BYTES_MAX), &zi, op);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < INSN_BYTES_MAX)
 		return 0;
-	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA)
+	if ((status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA) &&
+	    !(amd && is_ud0(bytes, mode)))
 		return yield_fault(in, check_too_long, off, MIN(avail, INSN_BYTES_MAX), ends);
 	if (!ZYAN_SUCCESS(status)) {
 		unsigned prefixes = count_prefixes(bytes, MIN(avail, INSN_BYTES_MAX), mode);
@@ -330,7 +339,7 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 		if (amd && decode_lax(&decoder, lax, INSN_BYTES_MAX, prefixes, (mode & MODE_SIZE) == 2, &zi, op)) {
 			b.bytes = lax;
 		} else {
-			bool gp = too_long(&decoder, lax, prefixes, mode);
+			bool gp = !(amd && is_ud0(lax, mode)) && too_long(&decoder, lax, prefixes, mode);
 
 			return yield_fault(in, gp ? check_too_long : check_invalid, off, MIN(avail, INSN_BYTES_MAX), ends);
 		}

@@ -33,6 +33,7 @@
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
+#include "cpu/x86/xm.h"
 
 /*
  * Instructions that run between two visits to the loop. Not every handler's NEXT is a sibling call, so this also bounds
@@ -273,6 +274,11 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 
 	share_unpark(cpu);
 	stub_clean_mxcsr();
+	if (xm_init()) {
+		err_set(e, EINVAL, "SIGFPE's handler cannot be set");
+		share_park(cpu);
+		return RUN_ERROR;
+	}
 	debug_run_enters(cpu);
 	x86_update_all(cpu);
 	cpu->count_until = MIN(next_drop, limit);

@@ -11,10 +11,8 @@ static _Thread_local struct {
 	volatile bool unblocked;
 	volatile u32 raised; /* MXCSR at the exception; 0: none */
 } xm;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction others;
-static int failure;
-static bool host_avx;
 
 static void pass_on(int sig, siginfo_t *si, void *ctx)
 {
@@ -42,20 +40,22 @@ static void on_sigfpe(int sig, siginfo_t *si, void *ctx)
 	m->gregs[REG_RSP] += 8;
 }
 
-static void install(void)
-{
-	struct sigaction sa = {.sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-
-	host_avx = __builtin_cpu_supports("avx");
-	sigfillset(&sa.sa_mask);
-	if (sigaction(SIGFPE, &sa, &others))
-		failure = -errno;
-}
-
 int xm_init(void)
 {
-	pthread_once(&once, install);
-	return failure;
+	struct sigaction sa = {.sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
+	int rc = 0;
+
+	sigfillset(&sa.sa_mask);
+	pthread_mutex_lock(&lock);
+	if (sigaction(SIGFPE, NULL, &now)) {
+		rc = -errno;
+	} else if (now.sa_sigaction != on_sigfpe) {
+		others = now;
+		if (sigaction(SIGFPE, &sa, NULL))
+			rc = -errno;
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 static void unblock(void)
@@ -82,7 +82,7 @@ bool xm_run(struct x86_cpu *cpu, stub_fn *stub, void *mem, u32 mxcsr)
 	}
 	/* The stub's end, which it did not reach. */
 	__asm__ volatile("emms");
-	if (host_avx)
+	if (__builtin_cpu_supports("avx"))
 		__asm__ volatile("vzeroupper");
 	return true;
 }

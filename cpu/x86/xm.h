@@ -13,7 +13,7 @@
 
 #include "cpu/x86/stub.h"
 
-/* Once per process, before any xm_run. */
+/* Before any xm_run, and again where someone else may have taken the signal. -errno. */
 int xm_init(void);
 /*
  * Runs a stub under `mxcsr` (any masks, flags clear). True: it raised #XM, no register or memory has changed. The
