@@ -19,12 +19,24 @@
 
 #define ANSWER_MS 90000u
 
+/* Is it a folder that only `user` can enter? */
+static int check_dir(const char *dir, uid_t user, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(dir, &st))
+		return err_set(e, errno, "%s: %s", dir, strerror(errno));
+	if (!S_ISDIR(st.st_mode) || st.st_uid != user || (st.st_mode & 077))
+		return err_set(e, EPERM, "%s is not a folder of this user's alone", dir);
+	return 0;
+}
+
 int control_dir(char *dir, size_t room, bool make, struct err *e)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	struct stat st;
 
-	if (runtime && runtime[0] == '/')
+	if (runtime && runtime[0] == '/' && !stat(runtime, &st) && S_ISDIR(st.st_mode))
 		snprintf(dir, room, "%s/nestbox", runtime);
 	else
 		snprintf(dir, room, "/tmp/nestbox-%u", (unsigned)geteuid());
@@ -32,11 +44,20 @@ int control_dir(char *dir, size_t room, bool make, struct err *e)
 		return err_set(e, ENAMETOOLONG, "%s is too long a path for sockets", dir);
 	if (make && mkdir(dir, 0700) && errno != EEXIST)
 		return err_set(e, errno, "%s cannot be made: %s", dir, strerror(errno));
-	if (lstat(dir, &st))
-		return err_set(e, errno, "%s: %s", dir, strerror(errno));
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-		return err_set(e, EPERM, "%s is not a folder of this user's alone", dir);
-	return 0;
+	return check_dir(dir, geteuid(), e);
+}
+
+/* Root asks for a user, by sudo: the i-th folder in which that user's chains may be. */
+static int caller_dir(unsigned i, char *dir, size_t room)
+{
+	const char *sudo = geteuid() == 0 ? getenv("SUDO_UID") : NULL;
+	char *end;
+	unsigned long user = sudo ? strtoul(sudo, &end, 10) : 0;
+
+	if (!user || *end || user > UINT32_MAX)
+		return -ENOENT;
+	snprintf(dir, room, i ? "/tmp/nestbox-%lu" : "/run/user/%lu/nestbox", user);
+	return check_dir(dir, (uid_t)user, NULL);
 }
 
 static int connect_to(const char *path)
@@ -54,18 +75,15 @@ static int connect_to(const char *path)
 	return rc;
 }
 
-/* A descriptor of the newest chain's socket; -ENOENT: none. Sockets that nobody listens on are removed. */
-static int find_chain(struct err *e)
+/* A descriptor of the newest chain's socket in a folder; -ENOENT: none. Sockets that nobody listens on are removed. */
+static int find_socket(const char *dir)
 {
-	char dir[80], path[sizeof(dir) + 260];
+	char path[80 + 260];
 	time_t newest = 0;
 	struct dirent *d;
-	int rc = control_dir(dir, sizeof(dir), false, e), best = -ENOENT;
-	DIR *s;
+	int best = -ENOENT;
+	DIR *s = opendir(dir);
 
-	if (rc)
-		return rc;
-	s = opendir(dir);
 	while (s && (d = readdir(s))) {
 		struct stat st;
 		int fd;
@@ -90,6 +108,19 @@ static int find_chain(struct err *e)
 	if (s)
 		closedir(s);
 	return best;
+}
+
+static int find_chain(struct err *e)
+{
+	char dir[80];
+	int rc = control_dir(dir, sizeof(dir), false, e);
+
+	if (!rc)
+		rc = find_socket(dir);
+	for (unsigned i = 0; rc == -ENOENT && i < 2; i++)
+		if (!caller_dir(i, dir, sizeof(dir)))
+			rc = find_socket(dir);
+	return rc;
 }
 
 struct ask {

@@ -138,6 +138,21 @@ static int sync_folder_of(const char *path)
 	return 0;
 }
 
+/* Root by sudo writes for the user who called: the archive is that user's. */
+static void give_to_caller(int fd)
+{
+	const char *user = getenv("SUDO_UID"), *group = getenv("SUDO_GID");
+	char *end[2];
+	unsigned long id[2];
+
+	if (geteuid() != 0 || !user || !group)
+		return;
+	id[0] = strtoul(user, &end[0], 10);
+	id[1] = strtoul(group, &end[1], 10);
+	if (!*end[0] && !*end[1] && id[0] && fchown(fd, (uid_t)id[0], (gid_t)id[1]))
+		return; /* it stays root's */
+}
+
 int report_archive(const struct report *r, const char *folder, const char *path, struct err *e)
 {
 	char temporary[4096];
@@ -153,6 +168,8 @@ int report_archive(const struct report *r, const char *folder, const char *path,
 	sink.fd = direct ? open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY) : mkostemp(temporary, O_CLOEXEC);
 	if (sink.fd < 0)
 		return err_set(e, errno, "%s cannot be written: %s", path, strerror(errno));
+	if (!direct)
+		give_to_caller(sink.fd);
 	rc = write_all(r, folder, &sink, e);
 	if (!rc && !direct && fsync(sink.fd))
 		rc = err_set(e, errno, "%s", strerror(errno));
