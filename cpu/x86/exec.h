@@ -82,6 +82,9 @@ enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize) must_check;
 /* v86.c: INT n under CR4.VME; *redirected: it has gone to the virtual-8086 program's own handler. */
 enum outcome v86_redirect(struct x86_cpu *cpu, u8 vector, u64 next_rip, bool *redirected) must_check;
 
+/* exec_cr.c: the registers of PAE paging from memory at `cr3`; #GP(0) for reserved bits, and nothing is changed. */
+enum outcome load_pdptes(struct x86_cpu *cpu, u64 cr3) must_check;
+
 /* A near jump's target check: non-canonical is #GP(0) in 64-bit code, beyond CS.limit #GP(0) elsewhere. */
 enum outcome jump_check(struct x86_cpu *cpu, u64 target) must_check;
 

@@ -30,7 +30,7 @@ static bool pae_legacy(const struct x86_state *st, u64 cr0, u64 cr4)
 
 /* PAE paging keeps its four top entries in the processor; under nested paging the walker reads memory (APM vol.
  * 2 15.25.10). */
-static enum outcome load_pdptes(struct x86_cpu *cpu, u64 cr3)
+enum outcome load_pdptes(struct x86_cpu *cpu, u64 cr3)
 {
 	u64 pdpte[4], reserved = walk_pdpte_rsvd(cpu->model->phys_bits);
 

@@ -259,9 +259,15 @@ static enum outcome task_enter(struct x86_cpu *cpu, const struct task *t, bool n
 	st->tr = t->tr;
 	st->tr.attr |= SYS_BUSY;
 	if (t->l->size == 4 && (st->cr0 & CR0_PG)) {
-		st->cr3 = image_get(t, TSS_CR3, 4);
+		u64 cr3 = image_get(t, TSS_CR3, 4);
+
 		if (st->cr4 & CR4_PAE)
-			log_limit(cpu->vm->log, "task switch with PAE paging: the PDPTEs are not reloaded");
+			o = load_pdptes(cpu, cr3);
+		if (o == OUT_FAULT)
+			return x86_fault(cpu, EXC_TS, (t->sel & 0xfffcu) | ext);
+		if (o != OUT_NEXT)
+			return o;
+		st->cr3 = cr3;
 		tlb_flush_current(cpu, false);
 	}
 	load_registers(cpu, t, nested);
