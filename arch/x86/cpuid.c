@@ -97,6 +97,8 @@ static void leaf_1(const struct ctx *c)
 	features(c, 1, 0);
 	if (c->env->cr4 & CR4_OSXSAVE)
 		c->r[C] |= 1u << 27;
+	if (c->env->no_apic)
+		c->r[D] &= ~(1u << 9);
 	if (c->env->no_monitor)
 		c->r[C] &= ~(1u << 3);
 	if (vcpus < 2) {
@@ -241,6 +243,8 @@ static void extended_leaf(const struct ctx *c, u32 leaf, u32 sub)
 		for (unsigned f = 0; f < X86_FEATURES; f++)
 			if (x86_feature_rows[f].leaf == 1 && x86_feature_rows[f].reg == CPUID_EDX && x86_has(c->m, f))
 				c->r[D] |= (1u << x86_feature_rows[f].bit) & AMD_COPY;
+		if (c->env->no_apic)
+			c->r[D] &= ~(1u << 9);
 		if (vcpus < 2)
 			c->r[C] &= ~(1u << 1); /* CmpLegacy */
 		return;

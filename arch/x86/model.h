@@ -75,6 +75,7 @@ struct x86_cpuid_env {
 	u32 vcpus;
 	u64 cr4, xcr0, xss;
 	bool no_monitor; /* IA32_MISC_ENABLE switches MONITOR off */
+	bool no_apic;    /* IA32_APIC_BASE switches the local APIC off */
 };
 /* out: EAX, EBX, ECX, EDX. Leaves beyond the maximum answer as the vendor's manual says. */
 void x86_cpuid(const struct x86_model *m, u32 leaf, u32 subleaf, const struct x86_cpuid_env *env, u32 out[4]);

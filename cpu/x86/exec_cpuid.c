@@ -3,11 +3,20 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/trace.h"
 
+/* SDM vol. 3 11.4.3 "Enabling or Disabling the Local APIC": CPUID does not show one that IA32_APIC_BASE switches off. */
+static bool apic_enabled(struct x86_cpu *cpu)
+{
+	u64 base;
+
+	return !cpu->apic_ops || !cpu->apic_ops->msr_read(cpu->apic, 0x1b, &base) || (base & BIT(11));
+}
+
 HANDLER(op_cpuid)
 {
 	struct x86_state *st = &cpu->st;
 	u32 leaf = (u32)st->gpr[RAX], subleaf = (u32)st->gpr[RCX], out[4];
 	const struct x86_cpuid_env env = {
+		.no_apic = !apic_enabled(cpu),
 		.apic_id = cpu->vcpu.index,
 		.vcpus = cpu->vm->nvcpus,
 		.cr4 = st->cr4,

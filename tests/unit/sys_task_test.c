@@ -188,20 +188,20 @@ static void faults_of_the_new_task(void **state)
 		int vector;
 		u32 error;
 	} rows[] = {
-		{0x4c, 0, 0, EXC_TS, 0},				 /* CS null */
-		{0x4c, FREE, 0x00cf93000000ffff, EXC_TS, FREE},		 /* no code */
-		{0x4c, FREE, 0x00cffb000000ffff, EXC_TS, FREE},		 /* DPL is not RPL */
+		{0x4c, 0, 0, EXC_TS, 0},			/* CS null */
+		{0x4c, FREE, 0x00cf93000000ffff, EXC_TS, FREE}, /* no code */
+		{0x4c, FREE, 0x00cffb000000ffff, EXC_TS, FREE}, /* DPL is not RPL */
 		{0x4c, FREE, 0x00cf1b000000ffff, EXC_NP, FREE},
-		{0x50, 0, 0, EXC_TS, 0},				 /* SS null */
-		{0x50, FREE, 0x00cf91000000ffff, EXC_TS, FREE},		 /* read-only */
+		{0x50, 0, 0, EXC_TS, 0},			/* SS null */
+		{0x50, FREE, 0x00cf91000000ffff, EXC_TS, FREE}, /* read-only */
 		{0x50, FREE, 0x00cff3000000ffff, EXC_TS, FREE},
 		{0x50, FREE | 3, 0x00cf93000000ffff, EXC_TS, FREE},
 		{0x50, FREE, 0x00cf13000000ffff, EXC_SS, FREE},
-		{0x54, FREE, 0x00cf98000000ffff, EXC_TS, FREE},		 /* DS: execute-only */
-		{0x48, FREE, 0x00cf13000000ffff, EXC_NP, FREE},		 /* ES */
-		{0x5c, 0x1000, 0, EXC_TS, 0x1000},			 /* GS */
-		{0x60, FREE, 0x0000890000000067, EXC_TS, FREE},		 /* LDTR: no LDT */
-		{0x60, FREE, 0x0000020000000067, EXC_TS, FREE},		 /* not present */
+		{0x54, FREE, 0x00cf98000000ffff, EXC_TS, FREE}, /* DS: execute-only */
+		{0x48, FREE, 0x00cf13000000ffff, EXC_NP, FREE}, /* ES */
+		{0x5c, 0x1000, 0, EXC_TS, 0x1000},		/* GS */
+		{0x60, FREE, 0x0000890000000067, EXC_TS, FREE}, /* LDTR: no LDT */
+		{0x60, FREE, 0x0000020000000067, EXC_TS, FREE}, /* not present */
 		{0x60, FREE | 4, 0, EXC_TS, FREE | 4},
 	};
 
@@ -351,14 +351,10 @@ static void long_mode(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ways_in),
-		cmocka_unit_test(way_back),
-		cmocka_unit_test(refused),
-		cmocka_unit_test(faults_of_the_new_task),
-		cmocka_unit_test(trap_bit),
-		cmocka_unit_test(what_is_loaded),
-		cmocka_unit_test(pae_task),
-		cmocka_unit_test(long_mode),
+		cmocka_unit_test(ways_in),  cmocka_unit_test(way_back),
+		cmocka_unit_test(refused),  cmocka_unit_test(faults_of_the_new_task),
+		cmocka_unit_test(trap_bit), cmocka_unit_test(what_is_loaded),
+		cmocka_unit_test(pae_task), cmocka_unit_test(long_mode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

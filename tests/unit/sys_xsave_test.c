@@ -1,6 +1,6 @@
 /*
- * The XSAVE family and FXSAVE: enabling, faults, headers, init optimization, formats. SDM vol. 1 13.2 to 13.12; SDM vol. 2
- * "XSAVE", "XRSTOR", "XSETBV", "FXSAVE".
+ * The XSAVE family and FXSAVE: enabling, faults, headers, init optimization, formats. SDM vol. 1 13.2 to 13.12; SDM
+ * vol. 2 "XSAVE", "XRSTOR", "XSETBV", "FXSAVE".
  */
 #include "tests/unit/sys_world.h"
 
@@ -28,7 +28,7 @@ struct form {
 };
 #define FORM(name, save, compact, super)                                                                               \
 	{                                                                                                              \
-#name, name##_start, name##_end, save, compact, super                                                          \
+#name, name##_start, name##_end, save, compact, super                                                  \
 	}
 static const struct form forms[] = {FORM(xsave, true, false, false),   FORM(xsaveopt, true, false, false),
 				    FORM(xsavec, true, true, false),   FORM(xsaves, true, true, true),
@@ -104,13 +104,13 @@ static void headers(void **state)
 		bool plain_ok, super_ok;
 	} rows[] = {
 		{7, 0, 0, true, false},
-		{8, 0, 0, false, false},	     /* not in XCR0 */
+		{8, 0, 0, false, false}, /* not in XCR0 */
 		{BIT(62), 0, 0, false, false},
-		{1, 0, 1, false, false},	     /* reserved bytes */
-		{1, 1, 0, false, false},	     /* XCOMP_BV without bit 63 */
+		{1, 0, 1, false, false}, /* reserved bytes */
+		{1, 1, 0, false, false}, /* XCOMP_BV without bit 63 */
 		{3, BIT(63) | 7, 0, true, true},
-		{3, BIT(63) | 1, 0, false, false},   /* XSTATE_BV beyond XCOMP_BV */
-		{0, BIT(63) | 8, 0, false, false},   /* not enabled */
+		{3, BIT(63) | 1, 0, false, false}, /* XSTATE_BV beyond XCOMP_BV */
+		{0, BIT(63) | 8, 0, false, false}, /* not enabled */
 		{0, BIT(63) | 7, 1, false, false},
 		{BIT(63), BIT(63) | 7, 0, false, false},
 		{0, BIT(63), 0, true, true},
@@ -168,7 +168,7 @@ static void contents(void **state)
 		memset(at(w, AREA), 0xcc, 0x400);
 		put(w, HEADER, 0x8, 8); /* XSAVE keeps bits that were not asked for */
 		memset(w->st.fpu.vec, 0, sizeof(w->st.fpu.vec));
-		w->st.fpu.vec[3][0] = 0x33;	/* SSE is in use, AVX is not */
+		w->st.fpu.vec[3][0] = 0x33; /* SSE is in use, AVX is not */
 		w->st.gpr[RAX] = XCR0_SSE | XCR0_AVX;
 		assert_done(run_form(w, f));
 		assert_int_equal(get(w, AREA + 160 + 48, 1), 0x33);
@@ -212,8 +212,8 @@ static void xcr0(void **state)
 	static const struct {
 		u64 value;
 		bool ok;
-	} rows[] = {{1, true}, {3, true}, {7, true}, {0, false}, {2, false}, {5, false}, {6, false}, {0x17, false},
-		    {0xe7, false}, {7 | BIT(63), false}, {7 | BIT(9), false}};
+	} rows[] = {{1, true},	{3, true},     {7, true},     {0, false},	    {2, false},		{5, false},
+		    {6, false}, {0x17, false}, {0xe7, false}, {7 | BIT(63), false}, {7 | BIT(9), false}};
 	struct world *w = x_world(0);
 
 	w->st.gpr[RCX] = 0;
@@ -257,9 +257,12 @@ static void xcr0(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(faults_of_all), cmocka_unit_test(headers),
-		cmocka_unit_test(mxcsr),	 cmocka_unit_test(contents),
-		cmocka_unit_test(restores_initial_state), cmocka_unit_test(xcr0),
+		cmocka_unit_test(faults_of_all),
+		cmocka_unit_test(headers),
+		cmocka_unit_test(mxcsr),
+		cmocka_unit_test(contents),
+		cmocka_unit_test(restores_initial_state),
+		cmocka_unit_test(xcr0),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
