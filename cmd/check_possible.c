@@ -184,7 +184,9 @@ static void device_refused(struct check *c)
 
 	check_say(&f->evidence, "%s", k->can_text);
 	check_say(&f->consequence, "guests cannot be started with KVM%s", permission ? " by this user" : "");
-	if (permission && c->place.container[0])
+	if (k->pvm) /* nor would it nest if it could */
+		check_say(&f->remedy, "nestbox nest");
+	else if (permission && c->place.container[0])
 		check_say(
 			&f->remedy,
 			"start the container with --device /dev/kvm --group-add keep-groups (Podman) or --privileged");

@@ -311,13 +311,71 @@ static void write_parameter(struct enable *n)
 		close(fd);
 }
 
+/* What a reload changes besides: parameters that somebody gave by hand are not in modprobe.d. */
+struct parameters {
+	struct host_names names;
+	char (*value)[64];
+};
+
+static void parameter_line(struct enable *n, const char *name, char *value, size_t room)
+{
+	(void)host_parameter(n->host, n->kvm.module, name, value, room);
+}
+
+static void parameters_read(struct enable *n, struct parameters *p)
+{
+	char dir[100];
+
+	snprintf(dir, sizeof(dir), "/sys/module/%s/parameters", n->kvm.module);
+	p->value = host_list(n->host, dir, &p->names) ? NULL : calloc(p->names.n + 1, sizeof(*p->value));
+	for (size_t i = 0; p->value && i < p->names.n; i++)
+		parameter_line(n, p->names.name[i], p->value[i], sizeof(*p->value));
+}
+
+static void parameters_compare(struct enable *n, const struct parameters *before)
+{
+	for (size_t i = 0; before->value && i < before->names.n; i++) {
+		const char *name = before->names.name[i];
+		char now[64];
+
+		parameter_line(n, name, now, sizeof(now));
+		if (strcmp(name, "nested") != 0 && strcmp(before->value[i], now) != 0)
+			warn(n, "%s was %s and is %s now: nothing in modprobe.d sets it", name, before->value[i], now);
+	}
+}
+
+static void parameters_free(struct parameters *p)
+{
+	host_names_free(&p->names);
+	free(p->value);
+}
+
+static void reload(struct enable *n, const char *value)
+{
+	const char *module = n->kvm.module;
+	struct parameters before = {0};
+	struct err e = {0};
+	char text[32];
+	bool back;
+
+	if (n->kvm.loaded)
+		parameters_read(n, &before);
+	if (enable_module_reload(module, n->kvm.loaded, value, n->kvm.nested_text, &back, &e)) {
+		refuse(n, "%s%s", e.text, back ? "; it is loaded as it was" : "");
+	} else if (host_parameter(n->host, module, "nested", text, sizeof(text)) != (int)n->on) {
+		refuse(n, "%s was loaded with nested=%s, but its parameter reads \"%s\"", module, value, text);
+	} else {
+		printf("now: %s is loaded with nested=%s\n", module, text);
+		parameters_compare(n, &before);
+	}
+	parameters_free(&before);
+}
+
 static void do_now(struct enable *n)
 {
 	const char *module = n->kvm.module, *value = n->on ? "1" : "0";
 	const struct host_modprobe_row *r = host_modprobe_find(&n->modprobe, MODPROBE_INSTALL, module);
-	bool loaded = n->kvm.loaded, back;
-	char text[32];
-	struct err e = {0};
+	bool loaded = n->kvm.loaded;
 
 	if (n->kvm.nested == (int)n->on) {
 		printf("now: %s is loaded with nested=%s already\n", module, n->kvm.nested_text);
@@ -347,14 +405,7 @@ static void do_now(struct enable *n)
 		printf("now: modprobe %s nested=%s\n", module, value);
 		return;
 	}
-	if (enable_module_reload(module, loaded, value, n->kvm.nested_text, &back, &e)) {
-		refuse(n, "%s%s", e.text, back ? "; it is loaded as it was" : "");
-		return;
-	}
-	if (host_parameter(n->host, module, "nested", text, sizeof(text)) != (int)n->on)
-		refuse(n, "%s was loaded with nested=%s, but its parameter reads \"%s\"", module, value, text);
-	else
-		printf("now: %s is loaded with nested=%s\n", module, text);
+	reload(n, value);
 }
 
 static int enable_run(struct enable *n)
