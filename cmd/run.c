@@ -89,6 +89,8 @@ static int find_kernel(struct run *r)
 	struct err e = {0};
 	int rc, code = -1;
 
+	if (r->o.vars && !r->o.bios)
+		return run_usage("--vars goes with --bios: the image that keeps its variables there");
 	if (r->o.bios && !r->o.kernel) {
 		r->whole = true;
 		return read_file(r->o.bios, &r->bios);
@@ -199,6 +201,8 @@ static int make(struct run *r, struct machine **m, struct err *e)
 					: "console=ttyS0",
 		.kernel_name = r->kernel.path[0] ? r->kernel.path : NULL,
 		.bios = {r->bios.data, r->bios.size},
+		.vars = r->o.vars,
+		.vars_keep = r->o.snapshot,
 		.modules = r->o.nmodules,
 		.debug = {debugcon_write, r},
 		.serial = {terminal_write, NULL},

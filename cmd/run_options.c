@@ -27,6 +27,7 @@ enum run_opt {
 	RUN_DISK,
 	RUN_NET,
 	RUN_BIOS,
+	RUN_VARS,
 	RUN_DEBUGCON,
 	RUN_GDB,
 	RUN_WAIT,
@@ -57,6 +58,7 @@ static const struct opt run_opts[] = {
 	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also snapshot, queues=N, discard=on"},
 	[RUN_NET] = {"net", NULL, "user[,...]", "a network of the guest's own; hostfwd=tcp::2222-:22 lets ssh in"},
 	[RUN_BIOS] = {"bios", "-bios", "FILE", "firmware at the reset vector, such as SeaBIOS or OVMF"},
+	[RUN_VARS] = {"vars", NULL, "FILE", "where OVMF_CODE keeps its variables: a copy of OVMF_VARS, of the same build"},
 	[RUN_DEBUGCON] = {"debugcon", NULL, "FILE", "what is written to ports 0xe9 and 0x402 (firmware, test ports)"},
 	[RUN_GDB] = {"gdb", "-gdb", "[HOST:]PORT", "gdb may connect there (127.0.0.1 unless HOST says otherwise)"},
 	[RUN_WAIT] = {"wait", NULL, NULL, "with --gdb: the guest starts when gdb lets it"},
@@ -142,6 +144,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case RUN_GDB: o->gdb = v; return -1;
 	case RUN_WAIT: o->wait = true; return -1;
 	case RUN_BIOS: o->bios = v; return -1;
+	case RUN_VARS: o->vars = v; return -1;
 	case RUN_DEBUGCON: o->debugcon = v; return -1;
 	case RUN_NO_REBOOT: o->no_reboot = true; return -1;
 	case RUN_SNAPSHOT: o->snapshot = true; return -1;

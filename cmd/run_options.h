@@ -9,7 +9,7 @@
 
 struct run_options {
 	const char *accel, *cpu, *kernel, *modules, *initrd, *append, *bios, *debugcon, *gdb, *trace, *trace_file,
-		*symbols;
+		*symbols, *vars;
 	u64 memory, smp, timeout_ms, drop_every;
 	bool wait, testdev, stat, no_reboot, snapshot;
 	unsigned nmodules;

@@ -4,7 +4,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "dev/flash.h"
 #include "host/entropy.h"
+#include "machine/map.h"
+
+#define VARS_MAX 0x1000000u
 
 static int open_disks(struct backend *b, const struct machine_config *cfg, struct pc_config *pc, struct err *e)
 {
@@ -28,6 +32,10 @@ int backend_open(struct backend *b, const struct machine_config *cfg, struct vm 
 	int rc = open_disks(b, cfg, pc, e);
 
 	pc->entropy = host_entropy();
+	if (!rc && cfg->vars) {
+		rc = flash_file_open(cfg->vars, FLASH_BLOCK, VARS_MAX, cfg->vars_keep, &b->vars, e);
+		pc->flash = (struct pc_flash){b->vars.data, MAP_4G - cfg->bios.size - b->vars.size, b->vars.size};
+	}
 	if (!rc && cfg->net) {
 		rc = net_user_open(vm, cfg->net, &b->net, e);
 		if (!rc)
@@ -67,6 +75,7 @@ void backend_stop(struct backend *b)
 void backend_close(struct backend *b)
 {
 	net_user_close(b->net);
+	flash_file_close(&b->vars);
 	for (unsigned i = 0; i < b->ndisks; i++)
 		disk_close(b->disk[i]);
 	memset(b, 0, sizeof(*b));

@@ -8,6 +8,7 @@
 #define MACHINE_BACKEND_H
 
 #include "host/disk.h"
+#include "host/flash_file.h"
 #include "host/net.h"
 #include "machine/machine.h"
 #include "machine/pc.h"
@@ -16,6 +17,7 @@ struct backend {
 	unsigned ndisks;
 	struct disk *disk[PC_DISKS];
 	struct net_user *net; /* NULL: none */
+	struct flash_file vars;
 };
 
 /* Opens what cfg asks for and fills in pc. After a failure too, backend_close. */

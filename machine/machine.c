@@ -26,6 +26,8 @@ static int check_config(const struct machine_config *cfg, struct err *e)
 			       cfg->memory);
 	if (cfg->bios.size && cfg->kernel.size)
 		return err_set(e, EINVAL, "firmware starts what is on a disk: a kernel cannot be given with it");
+	if (cfg->vars && !cfg->bios.size)
+		return err_set(e, EINVAL, "only firmware keeps variables: give its image");
 	if (cfg->bios.size && cfg->channel_name)
 		return err_set(e, EINVAL, "firmware's board has no place for the channel device");
 	return 0;

@@ -40,6 +40,8 @@ struct machine_config {
 	unsigned modules;
 	struct machine_module module[MACHINE_MODULES]; /* multiboot and PVH: after the initrd */
 	struct machine_blob bios;		       /* firmware at the reset vector, whole file; may be empty */
+	const char *vars;			       /* file below `bios` that firmware keeps its variables in; or NULL */
+	bool vars_keep;				       /* it stays as it is: changes are gone afterwards */
 	struct machine_blob initrd;		       /* may be empty */
 	const char *cmdline;
 	struct char_sink serial;	  /* output of COM1; write NULL: discarded */

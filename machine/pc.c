@@ -3,8 +3,8 @@
  *
  * An interrupt output drives a GSI: 0 to 15 are the ISA IRQs, wired to the 8259 pair and to the IOAPIC's input of the
  * same number, but IRQ 0, which goes to input 2; 16 to 19 are PCI's INTx, which the ISA bridge's router also
- * takes to ISA IRQs 10 and 11 or where firmware wants them. No two chips share an input: INTx is combined inside the PCI
- * bus and inside the router.
+ * takes to ISA IRQs 10 and 11 or where firmware wants them. No two chips share an input: INTx is combined inside the
+ * PCI bus and inside the router.
  */
 #include "machine/pc.h"
 
@@ -135,6 +135,11 @@ static void init_piix(struct pc *pc, struct irq_line line)
 
 static void init_debugcon(struct pc *pc, struct irq_line line) { debugcon_init(&pc->debugcon, pc->cfg.debug); }
 static void init_fw_cfg(struct pc *pc, struct irq_line line) { fw_cfg_init(&pc->fw_cfg, pc->vm); }
+static void init_flash(struct pc *pc, struct irq_line line)
+{
+	flash_init(&pc->flash, pc->vm->log, pc->cfg.flash.data, pc->cfg.flash.size);
+}
+
 static void init_testdev(struct pc *pc, struct irq_line line) { testdev_init(&pc->testdev, gsi_line(pc, 0)); }
 
 static void init_pci_testdev(struct pc *pc, struct irq_line line)
@@ -183,6 +188,7 @@ enum when {
 	WITH_TESTDEV,
 	WITH_FIRMWARE,
 	WITH_EITHER,
+	WITH_FLASH,
 	WITH_ENTROPY,
 	WITH_NET,
 	WITH_DISK0,
@@ -256,6 +262,7 @@ static const struct chip chips[] = {
 	 {{PORT, 0xe9, 1, &debugcon_ops}, {PORT, 0x402, 1, &debugcon_ops}}},
 	{&fw_cfg_class, AT(fw_cfg), WITH_EITHER, NO_IRQ, init_fw_cfg,
 	 {{PORT, 0x510, 2, &fw_cfg_ops}, {PORT, 0x514, 8, &fw_cfg_dma_ops}}},
+	{&flash_class, AT(flash), WITH_FLASH, NO_IRQ, init_flash, {{0}}}, /* where it ends the firmware's image begins */
 	{&pci_function_class, AT(piix.isa), ALWAYS, NO_IRQ, init_piix, {{0}}},
 	{&pci_function_class, AT(piix.pm), WITH_FIRMWARE, NO_IRQ, NULL, {{0}}},
 };
@@ -269,6 +276,7 @@ static bool present(const struct pc *pc, const struct chip *c)
 	case WITH_TESTDEV: return pc->cfg.testdev;
 	case WITH_FIRMWARE: return pc->cfg.firmware;
 	case WITH_EITHER: return pc->cfg.testdev || pc->cfg.firmware;
+	case WITH_FLASH: return pc->cfg.flash.data;
 	case WITH_ENTROPY: return pc->cfg.entropy.fill;
 	case WITH_NET: return pc->cfg.net.send;
 	case WITH_DISK0:
@@ -308,6 +316,9 @@ static int add_ranges(struct pc *pc, const struct chip *c, struct err *e)
 		if (rc)
 			return rc;
 	}
+	if (c->class == &flash_class)
+		return bus_add(&pc->vm->mmio, pc->cfg.flash.base, pc->cfg.flash.size, &flash_ops, &pc->flash, "flash",
+			       e);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "core/chardev.h"
 #include "dev/debug_exit.h"
 #include "dev/debugcon.h"
+#include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
 #include "dev/i8042.h"
@@ -40,6 +41,11 @@ struct pc_disk {
 	unsigned queues;
 };
 
+struct pc_flash {
+	u8 *data; /* NULL: there is none */
+	u64 base, size;
+};
+
 struct pc_config {
 	unsigned vcpus;
 	u64 memory;
@@ -57,6 +63,7 @@ struct pc_config {
 	struct net_sink net; /* send NULL: no network device */
 	u8 mac[NET_MAC];
 	bool testdev;
+	struct pc_flash flash; /* firmware's variables */
 	bool firmware; /* a firmware image runs: it finds a 440FX board, and gives PCI functions their addresses */
 };
 
@@ -77,6 +84,7 @@ struct pc {
 	struct testdev testdev;
 	struct pci_testdev pci_testdev;
 	struct fw_cfg fw_cfg;
+	struct flash flash;
 	struct piix piix;
 	struct pci_bus pci;
 	struct pci_device bridge;

@@ -2,6 +2,7 @@
 # Firmware and images that are not Linux. Usage: firmware.sh NESTBOX FETCH-KERNEL CASE
 #   seabios   SeaBIOS finds nothing to start         grub     SeaBIOS, GRUB from a disk, Debian's kernel, power off
 #   ovmf      OVMF reaches its shell                 memtest  memtest86+ completes a pass on 64 MiB
+#   vars      OVMF keeps its variables in a file
 #   exit      a multiboot guest's exit code
 # Exits 77 (skipped) where the firmware or the tools are not installed.
 set -eu
@@ -43,6 +44,20 @@ seabios)
 ovmf)
 	need /usr/share/ovmf/OVMF.fd
 	until_says 'Shell> ' 240 --smp 2 --bios /usr/share/ovmf/OVMF.fd
+	;;
+vars)
+	# It writes its boot entries into an empty store, and takes up one that holds them.
+	need /usr/share/OVMF/OVMF_CODE_4M.fd
+	cp /usr/share/OVMF/OVMF_VARS_4M.fd "$tmp/vars"
+	for args in --snapshot '' ''; do
+		until_says 'Shell> ' 120 --bios /usr/share/OVMF/OVMF_CODE_4M.fd --vars "$tmp/vars" $args
+		kill "$pid"
+		wait "$pid" || :
+		pid=
+		[ -z "$args" ] || cmp -s "$tmp/vars" /usr/share/OVMF/OVMF_VARS_4M.fd || die "a snapshot changed the file"
+	done
+	tr -d '\0' <"$tmp/vars" | grep -aq 'BootOrder' || die "no boot entries in the file"
+	! tr -d '\0' </usr/share/OVMF/OVMF_VARS_4M.fd | grep -aq 'BootOrder' || die "they were there before"
 	;;
 memtest)
 	need /boot/memtest86+x64.bin
