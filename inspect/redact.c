@@ -217,7 +217,7 @@ struct text {
 
 static void text_add(struct text *t, const char *s, size_t n)
 {
-	if (t->n + n + 1 > t->room) {
+	if (!t->p || t->n + n + 1 > t->room) {
 		size_t room = MAX(t->room * 2, t->n + n + 256);
 		char *more = realloc(t->p, room);
 
@@ -237,13 +237,15 @@ struct redact *redact_new(struct err *e)
 {
 	struct redact *r = calloc(1, sizeof(*r));
 
-	for (; r && r->compiled < ARRAY_SIZE(rows); r->compiled++) {
+	while (r && r->compiled < ARRAY_SIZE(rows)) {
 		const struct row *row = &rows[r->compiled];
 
-		if (!regcomp(&r->re[r->compiled], row->pattern, REG_EXTENDED | (row->flags & I ? REG_ICASE : 0)))
-			continue;
-		redact_free(r);
-		r = NULL;
+		if (regcomp(&r->re[r->compiled], row->pattern, REG_EXTENDED | (row->flags & I ? REG_ICASE : 0))) {
+			redact_free(r);
+			r = NULL;
+		} else {
+			r->compiled++;
+		}
 	}
 	if (!r)
 		err_set(e, ENOMEM, "no memory for the rules of redaction");
