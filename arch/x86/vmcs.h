@@ -42,7 +42,7 @@ extern const struct vmcs_row vmcs_rows[VMCS_FIELDS];
 #define VMCS_HIGH      1u	       /* access type: the high half of a 64-bit field */
 #define VMCS_TYPE_EXIT 1
 #define VMCS_WIDTH_64  1
-#define VMCS_INDEX_MAX 0x17 /* of all fields: IA32_VMX_VMCS_ENUM */
+#define VMCS_INDEX_MAX 0x19 /* of all fields: IA32_VMX_VMCS_ENUM */
 
 /* The field with this encoding (access type aside), or VMCS_NONE. */
 enum vmcs_field vmcs_find(u64 encoding);
@@ -66,6 +66,7 @@ enum vmx_ctl {
 /* Other capability MSRs that have rows in vmxctl.def. */
 enum vmx_cap { VMX_CAP_MISC, VMX_CAP_EPT_VPID, VMX_CAPS };
 u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap);
+#define VMX_MISC_ACTIVITY     5 /* the bit of activity state 0; those of HLT, shutdown and wait-for-SIPI follow */
 #define VMX_MISC_VMWRITE_ANY  BIT(29)
 #define VMX_EPT_EXECUTE_ONLY  BIT(0)
 #define VMX_EPT_2M	      BIT(16)
@@ -145,6 +146,6 @@ enum vmx_error {
 };
 
 /* VMX abort indicators: SDM vol. 3 27.7 "VMX Aborts". */
-enum vmx_abort { VMABORT_MSR_STORE = 1, VMABORT_HOST_PDPTE = 2, VMABORT_VMCS = 3, VMABORT_MSR_LOAD = 4 };
+enum vmx_abort { VMABORT_MSR_STORE = 1, VMABORT_HOST_PDPTE = 2, VMABORT_VMCS = 3, VMABORT_MSR_LOAD = 4, VMABORT_IA32E = 6 };
 
 #endif

@@ -59,14 +59,21 @@ static bool event_takes_error(const u64 *f)
 	return injects_type(f, VEV_HARD_EXC) && vector(f) < 32 && (with_error >> vector(f) & 1);
 }
 
-/* SDM vol. 3 26.3.1.5: HLT can be left by interrupts, NMIs, #DB and #MC. */
-static bool bad_hlt_event(const u64 *f)
+/* SDM vol. 3 26.3.1.5: HLT can be left by interrupts, NMIs, #DB, #MC and a pending MTF exit; shutdown by NMIs and #MC. */
+static bool bad_activity_event(const u64 *f)
 {
+	bool mc = injects_type(f, VEV_HARD_EXC) && vector(f) == EXC_MC, nmi = injects_type(f, VEV_NMI);
+
 	if (!injects(f))
 		return false;
-	if (injects_type(f, VEV_HARD_EXC))
-		return vector(f) != EXC_DB && vector(f) != EXC_MC;
-	return !injects_type(f, VEV_EXT_INT) && !injects_type(f, VEV_NMI);
+	switch (f[VMCS_GUEST_ACTIVITY]) {
+	case 0: return false;
+	case 1:
+		return !mc && !nmi && !injects_type(f, VEV_EXT_INT) && !injects_type(f, VEV_OTHER) &&
+		       !(injects_type(f, VEV_HARD_EXC) && vector(f) == EXC_DB);
+	case 2: return !mc && !nmi;
+	default: return true;
+	}
 }
 
 static u64 host_selectors(const u64 *f)
@@ -223,6 +230,7 @@ void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 	*e = (struct vmentry_env){.cr4_allowed = vmx_cr4_allowed(m),
 				  .phys_bits = m->phys_bits,
 				  .virt_bits = m->virt_bits,
+				  .misc = vmx_cap(m, VMX_CAP_MISC),
 				  .ept_ad = vmx_cap(m, VMX_CAP_EPT_VPID) & VMX_EPT_AD};
 	for (unsigned w = 0; w < VMX_WORDS; w++)
 		vmx_word_allowed(m, (enum vmx_word)w, &e->must[w], &e->may[w]);
@@ -236,6 +244,18 @@ enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *
 
 #define RULE(area, name, text, illegal)                                                                                \
 	if (illegal)                                                                                                   \
+		return VMENTRY_RULE_##name;
+#include "arch/x86/vmentry_rules.def"
+#undef RULE
+	return VMENTRY_RULES;
+}
+
+enum vmentry_rule vmentry_check_host(const struct vmcs *v, const struct vmentry_env *e)
+{
+	const u64 *f = v->f;
+
+#define RULE(area, name, text, illegal)                                                                                \
+	if (VMENTRY_##area == VMENTRY_HOST && (illegal))                                                               \
 		return VMENTRY_RULE_##name;
 #include "arch/x86/vmentry_rules.def"
 #undef RULE

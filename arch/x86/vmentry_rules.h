@@ -13,6 +13,7 @@
 struct vmentry_env {
 	u32 must[VMX_WORDS], may[VMX_WORDS];
 	u64 cr4_allowed, efer_allowed;
+	u64 misc; /* IA32_VMX_MISC */
 	u32 phys_bits, virt_bits;
 	u32 virtual_tpr; /* byte 80h of the virtual-APIC page */
 	bool ept_ad;
@@ -40,5 +41,7 @@ extern const struct vmentry_rule_row vmentry_rule_rows[VMENTRY_RULES];
 void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m);
 /* The first rule that the VMCS breaks, or VMENTRY_RULES. */
 enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *e);
+/* The rules of the host area alone. */
+enum vmentry_rule vmentry_check_host(const struct vmcs *v, const struct vmentry_env *e);
 
 #endif

@@ -112,6 +112,7 @@ struct x86_event {
 	u8 kind;     /* enum event_kind */
 	u8 vector;
 	bool has_error;
+	u8 nmi_iret; /* it is IRET's fault, and IRET has ended blocking by NMI */
 	u8 insn_len; /* for software events */
 	u32 error;
 	u64 cr2;     /* #PF: the linear address, loaded into CR2 at delivery */
@@ -123,6 +124,7 @@ struct x86_vmexit {
 	u32 exit; /* enum x86_exit */
 	u64 info1, info2;
 	u64 la;    /* VMX: guest-linear address */
+	u8 nmi_iret; /* VMX: as in x86_event */
 	u64 event; /* VMX: the exception, as interruption information with the error code in bits 63:32 */
 };
 
@@ -140,6 +142,7 @@ struct vmx_cache {
 	u64 posted_desc, eoi_exit[4];
 	u32 virtual_apic, tpr_threshold, apic_reg, x2apic, vid, posted, posted_vector;
 	u32 apic_written; /* APIC_WRITTEN | the register that the instruction now running has stored to */
+	u32 mtf;          /* the monitor trap flag */
 	u32 timer;        /* the preemption timer is active */
 	u32 pml, shadow;
 	u64 link, vmread_bitmap, vmwrite_bitmap; /* with VMCS shadowing */
@@ -164,6 +167,7 @@ enum attention {
 	ATT_ALONE = 2048,     /* the next instruction runs alone */
 	ATT_VAPIC = 4096,     /* VMX: the instruction just done has stored to a virtual APIC register */
 	ATT_VIRQ = 8192,      /* VMX: a pending virtual interrupt is recognised */
+	ATT_MTF = 32768,      /* VMX: the monitor trap flag is on */
 	ATT_TIMER = 16384,    /* VMX: the preemption timer has got to 0 */
 };
 
@@ -207,7 +211,8 @@ struct x86_cache {
 	u32 asid;            /* the guest's; 0 in the host */
 	u32 int_masking;     /* V_INTR_MASKING is on: physical interrupts heed the host's RFLAGS.IF, CR8 is V_TPR */
 	u64 host_cr4, host_efer, host_rflags; /* of the host that ran VMRUN: the nested tables' format, its IF */
-	u64 guest_tsc_offset; /* the VMCB's */
+	u64 guest_tsc_offset; /* the VMCB's or VMCS's */
+	u64 guest_tsc_mul;    /* of the host's TSC before that is added, 48 bits behind the point; 0: one */
 	u64 iopm, msrpm;     /* physical addresses, valid when intercepted */
 	struct vmx_cache vmx;
 	u64 vmcb_ctl_flags;  /* decoded control words that are not intercepts: see svm.h */

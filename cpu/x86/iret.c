@@ -7,6 +7,7 @@
  */
 #include "cpu/x86/exec.h"
 #include "cpu/x86/seg.h"
+#include "cpu/x86/vmx.h"
 
 static bool code_breakpoint_armed(u64 dr7)
 {
@@ -37,9 +38,16 @@ static void load_flags(struct x86_cpu *cpu, u64 v, unsigned opsize, unsigned cpl
 /* Where IF belongs to the monitor: CR4.VME lends the 16-bit form VIF instead (SDM vol. 3 20.3.3.4). */
 static bool v86_below_iopl(const struct x86_cpu *cpu) { return in_v86(cpu) && (cpu->st.rflags & FL_IOPL) != FL_IOPL; }
 
+/* SDM vol. 3 25.3 "IRET": with NMI exiting and no virtual NMIs, blocking is left alone. */
+static bool nmi_unblocks(const struct x86_cpu *cpu)
+{
+	return !cpu->c.vmx.on || !vmx_has(&cpu->c, PIN, NMI) || vmx_has(&cpu->c, PIN, VIRTUAL_NMI);
+}
+
 static enum outcome iret_done(struct x86_cpu *cpu)
 {
-	cpu->st.nmi_blocked = 0;
+	if (nmi_unblocks(cpu))
+		cpu->st.nmi_blocked = 0;
 	x86_update_mode(cpu);
 	x86_update_attention(cpu);
 	return OUT_JUMP;
@@ -195,7 +203,7 @@ static enum outcome iret_legacy(struct x86_cpu *cpu, unsigned opsize)
 	return iret_done(cpu);
 }
 
-enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize)
+static enum outcome iret_any(struct x86_cpu *cpu, unsigned opsize)
 {
 	if (v86_below_iopl(cpu) && (opsize != 2 || !(cpu->st.cr4 & CR4_VME)))
 		return x86_fault(cpu, EXC_GP, 0);
@@ -204,4 +212,18 @@ enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize)
 	if (in_code64(cpu))
 		return iret_code64(cpu, opsize);
 	return iret_legacy(cpu, opsize);
+}
+
+/* In VMX non-root operation blocking by NMI ends although IRET fails, which the exit tells: SDM vol. 3 27.2.3. */
+enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize)
+{
+	bool blocked = cpu->c.vmx.on && cpu->st.nmi_blocked && nmi_unblocks(cpu);
+	enum outcome o = iret_any(cpu, opsize);
+
+	if (unlikely(blocked) && (o == OUT_FAULT || o == OUT_EXIT)) {
+		cpu->st.nmi_blocked = 0;
+		x86_update_attention(cpu);
+		*(o == OUT_FAULT ? &cpu->c.event.nmi_iret : &cpu->c.vmexit.nmi_iret) = 1;
+	}
+	return o;
 }

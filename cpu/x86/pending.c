@@ -53,6 +53,11 @@ static void take_sipi(struct x86_cpu *cpu)
 	u8 vector = __atomic_load_n(&cpu->sipi_vector, __ATOMIC_RELAXED);
 
 	attention_clear(cpu, ATT_SIPI);
+	if (cpu->c.vmx.on) { /* SDM vol. 3 25.2 "Start-up IPIs (SIPIs)" */
+		x86_exit(cpu, EXIT_SIPI, vector, 0);
+		vmexit_complete(cpu, 0);
+		return;
+	}
 	cpu->st.seg[CS].sel = (u16)(vector << 8);
 	cpu->st.seg[CS].base = (u64)vector << 12;
 	cpu->st.rip = 0;
@@ -95,7 +100,7 @@ static bool take_intr_posting(struct x86_cpu *cpu)
 	cpu->n.irqs++;
 	if ((u32)vector == cpu->c.vmx.posted_vector) {
 		vapic_posted(cpu);
-		return true;
+		return false;
 	}
 	x86_exit(cpu, EXIT_INTR, 0, 0);
 	cpu->c.vmexit.event = (u64)vector | VEV_EXT_INT << 8 | VEV_VALID;

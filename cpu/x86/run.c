@@ -197,7 +197,7 @@ static void halt_wait(struct x86_cpu *cpu)
 	u32 raw = atomic_load(&cpu->c.attention);
 	struct timespec ts, *limit = NULL;
 
-	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE))
+	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE | ATT_MTF))
 		return;
 	if (cpu->c.vmx.timer) {
 		u64 ns = vmx_timer_ns(cpu);
@@ -220,12 +220,23 @@ static void poke(struct x86_cpu *cpu, u32 bits)
 		syscall(SYS_futex, &cpu->c.attention, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-/* Whatever is due before the next block. Returns true when the loop must leave run(), with *exit set. */
-static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err *e)
+/* An instruction or event is behind us, and the guest was not left for it (n.exits is still `exits`). */
+static void mtf_due(struct x86_cpu *cpu, u64 exits)
 {
 	if (attention(cpu) & ATT_VAPIC)
 		vapic_written(cpu);
-	if (cpu->st.activity == ACT_SHUTDOWN) {
+	if (cpu->c.vmx.mtf && cpu->n.exits == exits)
+		vmx_mtf_exit(cpu);
+}
+
+/* Whatever is due before the next block. Returns true when the loop must leave run(), with *exit set. */
+static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err *e)
+{
+	u64 exits = cpu->n.exits;
+
+	if (attention(cpu) & ATT_VAPIC)
+		vapic_written(cpu);
+	if (cpu->st.activity == ACT_SHUTDOWN && !cpu->c.vmx.on) {
 		err_set(e, EIO, "triple fault: the processor shut down at RIP %#llx", (unsigned long long)cpu->st.rip);
 		*exit = RUN_TRIPLE_FAULT;
 		return true;
@@ -250,17 +261,22 @@ static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err
 		return false;
 	}
 	if (x86_events(cpu)) {
+		mtf_due(cpu, exits);
 		if (unlikely(cpu->vcpu.debug.step))
 			debug_hit(cpu, DEBUG_STEP);
 		return false;
 	}
-	if (cpu->st.activity == ACT_HALTED || cpu->st.activity == ACT_WAIT_SIPI) {
+	if (cpu->st.activity != ACT_RUNNING) {
 		halt_wait(cpu);
 		return false;
 	}
-	if (attention(cpu) & (ATT_SHADOW | ATT_STEP | ATT_ALONE)) {
+	if (attention(cpu) & (ATT_SHADOW | ATT_STEP | ATT_ALONE | ATT_MTF)) {
+		bool on = cpu->c.vmx.mtf;
+
 		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_ALONE);
 		run_single(cpu);
+		if (on)
+			mtf_due(cpu, exits);
 	}
 	return false;
 }

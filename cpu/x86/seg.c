@@ -147,7 +147,8 @@ void seg_drop_inner(struct x86_cpu *cpu)
 	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++) {
 		u16 attr = cpu->st.seg[regs[i]].attr;
 
-		if (!(attr & SEG_P))
+		/* A null selector's base is left: VM exits leave FS and GS so, usable, with DPL 0 and a base. */
+		if (!(attr & SEG_P) || SEL_NULL(cpu->st.seg[regs[i]].sel))
 			continue;
 		if (SEG_DPL(attr) < cpu->st.cpl && !(attr_is_code(attr) && attr_is_conforming(attr)))
 			seg_set_null(cpu, regs[i], 0);

@@ -31,7 +31,15 @@ struct pvclock_wall {
 	u32 version, sec, nsec;
 };
 
-u64 x86_tsc(const struct x86_cpu *cpu) { return __rdtsc() + cpu->st.tsc_offset + cpu->c.guest_tsc_offset; }
+/* SDM vol. 3 25.3 "RDTSC". */
+u64 x86_tsc(const struct x86_cpu *cpu)
+{
+	u64 t = __rdtsc() + cpu->st.tsc_offset;
+
+	if (unlikely(cpu->c.guest_tsc_mul))
+		t = (u64)((u128)t * cpu->c.guest_tsc_mul >> 48);
+	return t + cpu->c.guest_tsc_offset;
+}
 
 void tsc_move(struct x86_cpu *cpu, u64 delta)
 {

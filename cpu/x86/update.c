@@ -114,7 +114,7 @@ static u32 vmx_allowed(const struct x86_cpu *cpu)
 	const struct x86_state *st = &cpu->st;
 	bool guest_if = st->rflags & FL_IF,
 	     nmi_blocked = vmx_has(&cpu->c, PIN, VIRTUAL_NMI) ? st->vmx.nmi_blocked : st->nmi_blocked;
-	u32 mask = ATT_INIT | ATT_TPR | ATT_VAPIC | ATT_ALONE | ATT_TIMER;
+	u32 mask = ATT_INIT | ATT_TPR | ATT_VAPIC | ATT_ALONE | ATT_TIMER | ATT_MTF;
 
 	if (!nmi_blocked && !(st->shadow & SHADOW_MOVSS))
 		mask |= ATT_NMI;
@@ -122,6 +122,8 @@ static u32 vmx_allowed(const struct x86_cpu *cpu)
 		mask |= ATT_NMI_WINDOW;
 	if ((guest_if || vmx_has(&cpu->c, PIN, EXT_INT)) && !st->shadow)
 		mask |= ATT_INTR;
+	if (st->activity == ACT_SHUTDOWN)
+		return mask & ~(u32)ATT_INTR;
 	if (guest_if && !st->shadow)
 		mask |= ATT_VINTR | (vmx_has(&cpu->c, PROC, INT_WINDOW) ? 0 : ATT_VIRQ);
 	return mask;
@@ -152,7 +154,7 @@ void x86_update_attention(struct x86_cpu *cpu)
 			mask |= ATT_VINTR;
 	}
 	if (st->activity == ACT_WAIT_SIPI)
-		mask = ATT_STOP | ATT_DROP | ATT_SIPI | ATT_INIT;
+		mask = ATT_STOP | ATT_DROP | ATT_SIPI | (cpu->c.vmx.on ? 0 : ATT_INIT);
 	cpu->c.att_mask = mask;
 	attention_set(cpu, ATT_SHADOW, st->shadow);
 	attention_set(cpu, ATT_STEP,

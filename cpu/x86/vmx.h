@@ -49,7 +49,7 @@ bool vmx_cr0_valid(const struct x86_cpu *cpu, u64 v);
 bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v);
 
 /* The attention bits that only non-root operation has. */
-#define ATT_VMX (ATT_VINTR | ATT_NMI_WINDOW | ATT_TPR | ATT_ALONE | ATT_VAPIC | ATT_VIRQ | ATT_TIMER)
+#define ATT_VMX (ATT_VINTR | ATT_NMI_WINDOW | ATT_TPR | ATT_ALONE | ATT_VAPIC | ATT_VIRQ | ATT_TIMER | ATT_MTF)
 
 /* CR8 under "use TPR shadow": vapic.h. */
 static inline bool vmx_cr8_virtual(const struct x86_cpu *cpu) { return cpu->c.vmx.virtual_apic; }
@@ -60,6 +60,9 @@ void vmx_timer_start(struct x86_cpu *cpu, u32 value);
 u32 vmx_timer_value(const struct x86_cpu *cpu);
 void vmx_timer_poll(struct x86_cpu *cpu);
 u64 vmx_timer_ns(const struct x86_cpu *cpu);
+
+/* The monitor trap flag's exit: SDM vol. 3 25.5.2. */
+void vmx_mtf_exit(struct x86_cpu *cpu);
 
 /* The page-modification log (vmx_pml.c). */
 bool vmx_pml_room(struct x86_cpu *cpu);

@@ -96,6 +96,7 @@ void vmx_controls_load(struct x86_cpu *cpu, const u64 *f)
 	x->io_bitmap[0] = f[VMCS_IO_BITMAP_A];
 	x->io_bitmap[1] = f[VMCS_IO_BITMAP_B];
 	x->msr_bitmap = f[VMCS_MSR_BITMAP];
+	x->mtf = vmx_has(c, PROC, MTF);
 	x->timer = vmx_has(c, PIN, TIMER);
 	x->pml = vmx_has(c, PROC2, PML);
 	x->shadow = vmx_has(c, PROC2, SHADOW);
@@ -113,6 +114,9 @@ void vmx_controls_load(struct x86_cpu *cpu, const u64 *f)
 	c->asid = vmx_has(c, PROC2, VPID) ? (u32)f[VMCS_VPID] : 0;
 	c->int_masking = 0;
 	c->guest_tsc_offset = vmx_has(c, PROC, TSC_OFFSET) ? f[VMCS_TSC_OFFSET] : 0;
+	c->guest_tsc_mul = vmx_has(c, PROC, TSC_OFFSET) && vmx_has(c, PROC2, TSC_SCALING) ? f[VMCS_TSC_MULTIPLIER] : 0;
+	if (x->mtf)
+		atomic_fetch_or(&c->attention, ATT_MTF);
 	if (vmx_has(c, PROC, INT_WINDOW))
 		atomic_fetch_or(&c->attention, ATT_VINTR);
 	if (vmx_has(c, PROC, NMI_WINDOW))
@@ -128,7 +132,7 @@ void vmx_controls_clear(struct x86_cpu *cpu)
 	memset(&c->vmx, 0, sizeof(c->vmx));
 	memset(c->exits, 0, sizeof(c->exits));
 	c->guest = c->npt = c->ept = c->asid = 0;
-	c->ncr3 = c->guest_tsc_offset = c->vmcb_ctl_flags = 0;
+	c->ncr3 = c->guest_tsc_offset = c->guest_tsc_mul = c->vmcb_ctl_flags = 0;
 }
 
 void vmx_decode_controls(struct x86_cpu *cpu)
@@ -265,6 +269,7 @@ enum outcome vmx_check_exception(struct x86_cpu *cpu, const struct x86_event *ev
 					: 0,
 		 0);
 	cpu->c.vmexit.event = vmx_event_info(ev);
+	cpu->c.vmexit.nmi_iret = ev->nmi_iret;
 	return OUT_EXIT;
 }
 

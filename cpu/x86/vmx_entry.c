@@ -72,6 +72,7 @@ static void efer_in(struct x86_state *st, const u64 *f)
 /* SDM vol. 3 26.3.2 "Loading Guest State". */
 static void guest_load(struct x86_cpu *cpu, const u64 *f)
 {
+	static const enum x86_activity activities[] = {ACT_RUNNING, ACT_HALTED, ACT_SHUTDOWN, ACT_WAIT_SIPI};
 	struct x86_state *st = &cpu->st;
 
 	st->cr0 = (f[VMCS_GUEST_CR0] & ~CR0_KEPT) | (st->cr0 & (CR0_NW | CR0_CD)) | CR0_ET;
@@ -100,7 +101,9 @@ static void guest_load(struct x86_cpu *cpu, const u64 *f)
 	st->shadow = f[VMCS_GUEST_INTERRUPTIBILITY] & (SHADOW_STI | SHADOW_MOVSS);
 	st->vmx.nmi_blocked = st->nmi_blocked;
 	st->nmi_blocked = (f[VMCS_GUEST_INTERRUPTIBILITY] & VINT_NMI) != 0;
-	st->activity = f[VMCS_GUEST_ACTIVITY] ? ACT_HALTED : ACT_RUNNING;
+	st->activity = activities[f[VMCS_GUEST_ACTIVITY]];
+	if (st->activity == ACT_WAIT_SIPI) /* one that came before is lost */
+		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_SIPI);
 	st->pending_db = f[VMCS_GUEST_PENDING_DB] & (DR6_BS | 15);
 }
 
@@ -164,7 +167,12 @@ static void inject(struct x86_cpu *cpu, const u64 *f)
 	u64 info = f[VMCS_ENTRY_EVENT], dr7 = cpu->st.dr7;
 	unsigned type = VEV_TYPE(info);
 	struct x86_event *ev = &cpu->c.event;
+	u64 exits = cpu->n.exits;
 
+	if (type == VEV_OTHER) { /* SDM vol. 3 26.7.8 "Pending MTF VM Exits" */
+		vmx_mtf_exit(cpu);
+		return;
+	}
 	*ev = (struct x86_event){
 		.kind = kinds[type],
 		.vector = (u8)info,
@@ -182,6 +190,8 @@ static void inject(struct x86_cpu *cpu, const u64 *f)
 	cpu->c.vmcb_ctl_flags &= ~(u64)SVM_INJECTING;
 	if (cpu->c.vmx.on && type == VEV_HARD_EXC && (u8)info == EXC_DB)
 		cpu->st.dr7 = dr7;
+	if (cpu->c.vmx.mtf && cpu->n.exits == exits)
+		vmx_mtf_exit(cpu);
 }
 
 static noinline void trace_refusal(struct x86_cpu *cpu, enum vmentry_rule broken)

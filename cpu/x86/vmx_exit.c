@@ -59,7 +59,10 @@ static void guest_save(struct x86_cpu *cpu, u64 *f)
 	f[VMCS_GUEST_RSP] = st->gpr[RSP];
 	f[VMCS_GUEST_RIP] = st->rip;
 	f[VMCS_GUEST_RFLAGS] = x86_rflags(st);
-	f[VMCS_GUEST_ACTIVITY] = st->activity == ACT_HALTED;
+	f[VMCS_GUEST_ACTIVITY] = st->activity == ACT_HALTED	 ? 1
+				 : st->activity == ACT_SHUTDOWN	 ? 2
+				 : st->activity == ACT_WAIT_SIPI ? 3
+								 : 0;
 	f[VMCS_GUEST_INTERRUPTIBILITY] = st->shadow | (st->nmi_blocked ? VINT_NMI : 0);
 	f[VMCS_GUEST_PENDING_DB] = st->pending_db & (DR6_BS | 15);
 	if (st->pending_db)
@@ -102,6 +105,8 @@ static void vmx_abort(struct x86_cpu *cpu, struct vmcs *v, enum vmx_abort why)
 	if (v)
 		v->abort = why;
 	cpu->st.activity = ACT_SHUTDOWN;
+	cpu->st.vmx.in_guest = 0; /* the shutdown is the processor's, not the guest's */
+	vmx_controls_clear(cpu);
 }
 
 /* SDM vol. 3 27.5 "Loading Host State". */
@@ -262,6 +267,12 @@ static void exit_info_out(struct x86_cpu *cpu, u64 *f, u64 next_rip)
 
 	f[VMCS_REASON] = x86_exit_rows[x->exit].vmx_reason;
 	f[VMCS_QUALIFICATION] = qualification(cpu, in);
+	if (x->nmi_iret && !(idt & VEV_VALID)) { /* SDM vol. 3 27.2.3 "NMI Unblocking Due to IRET" */
+		if (event & VEV_VALID)
+			event |= (u8)event == EXC_DF ? 0 : VEV_NMI_IRET;
+		else if (x->exit != EXIT_EPT_MISCONFIG && x->exit != EXIT_APIC_ACCESS)
+			f[VMCS_QUALIFICATION] |= VEV_NMI_IRET;
+	}
 	f[VMCS_EXIT_EVENT] = (u32)event;
 	f[VMCS_EXIT_ERROR] = event >> 32;
 	f[VMCS_IDT_EVENT] = (u32)idt;
@@ -297,12 +308,31 @@ static void nmi_blocking(struct x86_cpu *cpu)
 		st->nmi_blocked = 1;
 }
 
+void vmx_mtf_exit(struct x86_cpu *cpu)
+{
+	x86_exit(cpu, EXIT_MTF, 0, 0);
+	vmx_vmexit(cpu, 0);
+}
+
+/* What VM entry has checked may have been overwritten in memory since. */
+static bool host_is_broken(struct x86_cpu *cpu, const struct vmcs *v)
+{
+	struct vmentry_env env = cpu->vmx_env;
+
+	env.host_long = has(v->f, EXIT, HOST64);
+	return vmentry_check_host(v, &env) != VMENTRY_RULES;
+}
+
 void vmx_vmexit(struct x86_cpu *cpu, u64 next_rip)
 {
 	struct vmcs *v = vmx_current(cpu, true);
 
-	if (unlikely(!v)) {
-		vmx_abort(cpu, NULL, VMABORT_VMCS);
+	if (unlikely(!v) || unlikely(host_is_broken(cpu, v))) {
+		vmx_abort(cpu, v, VMABORT_VMCS);
+		return;
+	}
+	if (unlikely((cpu->st.msr.efer & EFER_LMA) && !has(v->f, EXIT, HOST64))) {
+		vmx_abort(cpu, v, VMABORT_IA32E);
 		return;
 	}
 	cpu->n.exits++;
@@ -310,8 +340,10 @@ void vmx_vmexit(struct x86_cpu *cpu, u64 next_rip)
 	exit_info_out(cpu, v->f, next_rip);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_exit(cpu, v->f);
-	if (vmx_msrs_store(cpu, v->f[VMCS_EXIT_MSR_STORE], v->f[VMCS_EXIT_MSR_STORE_COUNT]))
+	if (vmx_msrs_store(cpu, v->f[VMCS_EXIT_MSR_STORE], v->f[VMCS_EXIT_MSR_STORE_COUNT])) {
 		vmx_abort(cpu, v, VMABORT_MSR_STORE);
+		return;
+	}
 	nmi_blocking(cpu);
 	host_load(cpu, v);
 }

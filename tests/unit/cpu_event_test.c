@@ -190,6 +190,25 @@ static void compatibility_mode(void **state)
 	world_free(w);
 }
 
+/* To an outer level: segments of an inner one are dropped, but a null selector keeps its base (a VM exit's FS). */
+static void iret_drops_segments(void **state)
+{
+	struct world *w = long_world("EPYC", false);
+	const u64 frame[] = {USER, CS3, FL_FIXED | FL_IOPL, USER_STACK, SS3};
+
+	PLACE(w, CODE, iretq);
+	PLACE(w, USER, stop);
+	memcpy(at(w, STACK), frame, sizeof(frame));
+	w->st.seg[FS] = (struct x86_seg){0, 0xc93, 0xffffffff, 0x1234};
+	w->st.seg[GS] = (struct x86_seg){SS0, 0xc93, 0xffffffff, 0x5678};
+	world_run_to_stop(w);
+	assert_int_equal(w->st.cpl, 3);
+	assert_int_equal(w->st.seg[FS].base, 0x1234);
+	assert_int_equal(w->st.seg[GS].sel, 0);
+	assert_int_equal(w->st.seg[GS].attr & SEG_P, 0);
+	world_free(w);
+}
+
 static void iret_faults(void **state)
 {
 	struct world *w = long_world("EPYC", false);
@@ -465,6 +484,7 @@ int main(void)
 		cmocka_unit_test(double_fault),
 		cmocka_unit_test(int_without_privilege),
 		cmocka_unit_test(compatibility_mode),
+		cmocka_unit_test(iret_drops_segments),
 		cmocka_unit_test(iret_faults),
 		cmocka_unit_test(sysret),
 		cmocka_unit_test(call_gate_inwards),
