@@ -17,6 +17,11 @@
 #define vmexit 12
 #define smc_op 13
 #define beside 14
+/* For bench/exits: each round is an exit when the image runs in a guest of a guest. */
+#define exit_cpuid 15
+#define exit_port 16
+#define exit_msr 17
+#define exit_page 18
 
 	.intel_syntax noprefix
 	.section .init, "awx", @progbits
@@ -300,6 +305,28 @@ page_fault:
 	add rsp, 8
 	iretq
 2:
+#elif LOOP == exit_cpuid
+1:	xor eax, eax
+	xor ecx, ecx
+	cpuid
+	dec r15
+	jnz 1b
+#elif LOOP == exit_port
+	mov edx, 0x2f0			/* nobody's */
+1:	out dx, al
+	dec r15
+	jnz 1b
+#elif LOOP == exit_msr
+	mov ecx, 0x1b			/* IA32_APIC_BASE */
+1:	rdmsr
+	dec r15
+	jnz 1b
+#elif LOOP == exit_page
+	mov esi, 0x2000000		/* pages never touched before */
+1:	mov [rsi], r15
+	add rsi, 4096
+	dec r15
+	jnz 1b
 #elif LOOP == vmexit
 	mov eax, offset vmcb
 1:	vmrun
@@ -311,6 +338,9 @@ guest:	vmmcall
 #endif
 	mov al, 'E'
 	call putc
+#if LOOP >= exit_cpuid
+	out 0xf4, al			/* the debug exit */
+#endif
 end:	hlt
 	jmp end
 

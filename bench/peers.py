@@ -1,6 +1,7 @@
 """What the scripts of this folder share: how Bochs and QEMU are started, and the time that a process has used."""
 import os, shutil, subprocess, time
 
+here = os.path.dirname(os.path.abspath(__file__))
 BOCHS = '''config_interface: textconfig
 display_library: rfb, options="timeout=0"
 plugin_ctrl: unmapped=1, biosdev=1, speaker=0, e1000=0, parallel=0, serial=1
@@ -66,3 +67,27 @@ def watch(cmd, out, limit, look):
     finally:
         p.kill()
         p.wait()
+
+
+def build(dir, name, rounds):
+    """One loop of loops.S: (multiboot image, the same as a 64-bit ELF)."""
+    o, elf64, elf = (os.path.join(dir, f'{name}.{x}') for x in ('o', 'elf64', 'elf'))
+    sh('gcc', '-m64', '-fno-pic', '-c', f'-DLOOP={name}', f'-DCOUNT={rounds}', '-x', 'assembler-with-cpp', f'{here}/loops.S', '-o', o)
+    sh('ld', '-n', '-T', f'{here}/loops.lds', '-o', elf64, o)
+    sh('objcopy', '-O', 'elf32-i386', elf64, elf)
+    return elf, elf64
+
+
+def init(root):
+    """The program that says INIT RUNS, as process 1 of an initramfs with this root."""
+    os.makedirs(root)
+    sh('gcc', '-static', '-nostdlib', '-o', f'{root}/init', f'{here}/init.S')
+    return f'{root}/init'
+
+
+def newc(root, path):
+    """A folder as an initramfs."""
+    names = subprocess.check_output(['find', '.', '-mindepth', '1'], cwd=root)
+    with open(path, 'wb') as f:
+        sh('cpio', '-o', '-H', 'newc', input=names, stdout=f, cwd=root)
+    return path
