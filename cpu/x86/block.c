@@ -416,6 +416,21 @@ enum outcome chain_link(struct x86_cpu *cpu, const struct insn *in, bool taken)
 	LEAVE(cpu, in->fn == block_end64 ? in - 1 : in, OUT_JUMP);
 }
 
+enum outcome jump_unlinked64(struct x86_cpu *cpu, const struct insn *in, u64 to, bool taken)
+{
+	if (unlikely(!rip_plain(to)))
+		TRY(cpu, in, jump_check(cpu, to));
+	cpu->st.rip = to;
+	return chain_link(cpu, in, taken);
+}
+
+enum outcome jump_checked64(struct x86_cpu *cpu, const struct insn *in, u64 to)
+{
+	TRY(cpu, in, jump_check(cpu, to));
+	cpu->st.rip = to;
+	return chain_find(cpu, in);
+}
+
 /* Guest code bytes at pa, up to the end of its page: RAM in place, anything else copied to buf. */
 static const u8 *code_bytes(struct x86_cpu *cpu, u64 pa, unsigned len, u8 *buf)
 {

@@ -181,7 +181,7 @@ enum attention {
 #define MODE_SINGLE 128u  /* blocks of one instruction: tracing, lockstep, single step */
 #define MODE_CPL3 256u
 
-#define JUMP_CACHE 4096 /* entries, a power of two */
+#define JUMP_CACHE 16384 /* entries, a power of two */
 
 /* Where the block of a linear address is. Its key stands for the mode, the space of fetches and the generation. */
 struct jump_entry {

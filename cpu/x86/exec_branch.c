@@ -7,8 +7,6 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/jump.h"
 
-/* A direct target that is canonical when the next RIP is, short of the edges, needs no check: jump_to64 is cheap
- * anyway. */
 HANDLER(jmp_rel64) { return jump_direct64(cpu, in, insn_next_rip(cpu, in) + in->imm, true); }
 HANDLER(jmp_rel) { return jump_to_any(cpu, in, insn_next_rip(cpu, in) + in->imm, in->opsize); }
 HANDLER(jmp_reg64) { return jump_to64(cpu, in, REG64(cpu, in->dst)); }

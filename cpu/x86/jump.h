@@ -58,19 +58,25 @@ static always_inline enum outcome chain_direct(struct x86_cpu *cpu, const struct
 /* Canonical for 4-level paging; jump_check knows of 5-level paging. */
 static always_inline bool rip_plain(u64 rip) { return (u64)((s64)(rip << 16) >> 16) == rip; }
 
-/* In 64-bit code with 64-bit operand size. */
+/* The same jumps with what is rare, out of the handlers' frames (block.c). */
+enum outcome jump_unlinked64(struct x86_cpu *cpu, const struct insn *in, u64 to, bool taken);
+enum outcome jump_checked64(struct x86_cpu *cpu, const struct insn *in, u64 to);
+
+/* In 64-bit code with 64-bit operand size. A link leads to the branch's own page: its target is canonical. */
 static always_inline enum outcome jump_direct64(struct x86_cpu *cpu, const struct insn *in, u64 to, bool taken)
 {
-	if (unlikely(!rip_plain(to)))
-		TRY(cpu, in, jump_check(cpu, to));
+	struct block *b = in->link[taken];
+
+	if (unlikely(!b) || unlikely(!chain_may(cpu)))
+		return jump_unlinked64(cpu, in, to, taken);
 	cpu->st.rip = to;
-	return chain_direct(cpu, in, taken);
+	return chain_to(cpu, in, b);
 }
 
 static always_inline enum outcome jump_to64(struct x86_cpu *cpu, const struct insn *in, u64 to)
 {
 	if (unlikely(!rip_plain(to)))
-		TRY(cpu, in, jump_check(cpu, to));
+		return jump_checked64(cpu, in, to);
 	cpu->st.rip = to;
 	return chain_find(cpu, in);
 }
