@@ -18,6 +18,8 @@
  *   file      name, by, part, text or base64                                            of a section of a report
  *   missing   name, why
  *   report_end
+ *   tty       out (base64)                                          a shell's output
+ *   tty_end   why
  *   done      up_s                                                                      last
  */
 #ifndef CMD_CHANNEL_H

@@ -181,7 +181,7 @@ static void run_shell(void)
 
 int cmd_init(void)
 {
-	struct init in = {.channel = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct init in = {.channel = -1, .shell = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	struct err e = {0};
 
 	if (init_mount(&e)) {

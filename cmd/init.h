@@ -19,7 +19,8 @@ struct init {
 	int channel;	       /* file descriptor, -1: none */
 	enum x86_vendor vendor;
 	bool report; /* a section of a report is to be sent at the end; false again when it is sent */
-	bool keep; /* the chain stays up until it is told to stop, and takes commands */
+	bool keep;   /* the chain stays up until it is told to stop, and takes commands */
+	int shell;   /* master of the terminal of this level's shell, -1: there is none; the commands' thread's */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct machine *next; /* the level below while it runs; under lock, as is: */
@@ -59,7 +60,10 @@ int init_next(struct init *in, struct err *e);
 
 /* Sends this level's section of a report now. */
 void init_send_section(const struct init *in);
-/* init_command.c: a thread that reads commands; waiting for "stop"; which machine they are handed down to (NULL: none). */
+/* init_shell.c: a command for the level's shell. */
+void init_shell(struct init *in, const json_t *msg);
+/* init_command.c: a thread that reads commands; waiting for "stop"; which machine they are handed down to (NULL: none).
+ */
 int init_command_start(struct init *in);
 void init_command_wait(struct init *in);
 void init_command_next(struct init *in, struct machine *m);

@@ -50,6 +50,8 @@ static void take_command(void *ctx, json_t *msg)
 	hand_down(in, msg);
 	if (!strcmp(verb, "report")) {
 		init_send_section(in);
+	} else if (!strcmp(verb, "tty")) {
+		init_shell(in, msg);
 	} else if (!strcmp(verb, "stop")) {
 		pthread_mutex_lock(&in->lock);
 		in->stop = true;

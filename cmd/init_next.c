@@ -129,7 +129,7 @@ int init_next(struct init *in, struct err *e)
 			      : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
 								      : REPORT_MS,
 		.kernel = &kernel,
-		.busybox = exec ? initramfs_busybox() : NULL,
+		.busybox = initramfs_busybox(), /* it is here if it was asked for */
 		.exec = exec,
 		.keep = in->keep,
 		.report = in->report,

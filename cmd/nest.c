@@ -20,6 +20,7 @@
 #include "cmd/level.h"
 #include "cmd/opt.h"
 #include "cmd/report.h"
+#include "cmd/shell.h"
 #include "cmd/signals.h"
 #include "cmd/stats.h"
 #include "cmd/tree.h"
@@ -65,7 +66,7 @@ static const struct opt nest_opts[] = {
 	[NEST_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
 	[NEST_EXEC] = {"exec", NULL, "LEVEL:COMMAND", "run a shell command in that level and print what it says"},
 	[NEST_CONSOLE] = {"console", NULL, NULL, "copy L1's serial console to stderr"},
-	[NEST_SHELL] = {"shell", NULL, "LEVEL", NULL},
+	[NEST_SHELL] = {"shell", NULL, "LEVEL", "a shell in that level, when all are up; its end ends the chain"},
 	[NEST_KEEP] = {"keep", NULL, NULL, "leave the chain running until Ctrl-C; nestbox report asks its levels"},
 	[NEST_REPORT] = {"report", NULL, "FILE",
 			 "write a report on all levels there, as nestbox report does, also when the chain breaks"},
@@ -77,11 +78,12 @@ const struct opt_table cmd_nest_options = {nest_opts, ARRAY_SIZE(nest_opts)};
 struct nest {
 	char *exec; /* "LEVEL COMMAND\n"... */
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
-	u64 depth, smp, memory, timeout_ms;
+	u64 depth, smp, memory, timeout_ms, shell_level;
 	bool json, stat, console, keep;
 	bool told;   /* a kept chain is up, and the verdict is out */
 	int verdict; /* the exit code then */
 	struct control *control;
+	struct shell shell;	  /* if shell_level */
 	struct report_job report; /* with --report: `output` */
 	struct accel accel;
 	struct kernel_image kernel;
@@ -157,7 +159,9 @@ static int take_option(void *ctx, int which, const char *v)
 	case NEST_TRACE: n->trace = v; return -1;
 	case NEST_EXEC: return take_exec(n, v);
 	case NEST_CONSOLE: n->console = true; return -1;
-	case NEST_SHELL: return usage("--shell is not there yet");
+	case NEST_SHELL:
+		n->keep = true;
+		return opt_number(v, 1, TREE_LEVELS, &n->shell_level) ? -1 : usage("--shell wants a level, such as 2");
 	case NEST_KEEP: n->keep = true; return -1;
 	case NEST_REPORT: n->report.output = v; return *v ? -1 : usage("--report wants a file's name");
 	case NEST_HELP: return nest_help();
@@ -199,12 +203,16 @@ static void nest_message(void *ctx, json_t *msg)
 	tree_message(&n->tree, msg);
 	if (n->control)
 		control_message(n->control, msg);
+	if (n->shell_level)
+		shell_message(&n->shell, msg);
 	if (n->report.output)
 		report_message(&n->report.report, msg);
 	if (n->keep && !n->told && tree_is_up(&n->tree)) {
 		n->told = true;
 		n->verdict = judge(n, VM_POWEROFF, NULL);
-		if (n->control)
+		if (n->shell_level)
+			shell_ready(&n->shell);
+		else if (n->control)
 			fprintf(stderr, "the chain stays up: Ctrl-C ends it, nestbox report asks its levels\n");
 	}
 }
@@ -361,7 +369,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 		.timeout_ms = n->timeout_ms,
 		.kernel = &n->kernel,
 		.append = n->append,
-		.busybox = n->exec ? initramfs_busybox() : NULL,
+		.busybox = n->exec || n->shell_level ? initramfs_busybox() : NULL,
 		.exec = n->exec,
 		.keep = n->keep,
 		.report = n->report.output,
@@ -379,8 +387,14 @@ static int nest_run(struct nest *n, struct signals *signals)
 	if (n->keep &&
 	    control_start(m, (unsigned)n->depth, "A chain of nestbox nest is up.", &n->control, &e)) /* works without */
 		fprintf(stderr, "nestbox nest: nestbox report will not find this chain: %s\n", e.text);
+	if (n->shell_level && shell_start(&n->shell, m, (unsigned)n->shell_level, &e)) {
+		fprintf(stderr, "nestbox nest: %s\n", e.text);
+		n->shell_level = 0;
+	}
 	n->started = clock->now(clock);
 	stop = machine_run(m, &e);
+	if (n->shell_level)
+		shell_stop(&n->shell);
 	ran = clock->now(clock) - n->started;
 	signals_guard(signals, NULL);
 	control_stop(n->control);
@@ -411,9 +425,11 @@ static int nest_prepare(struct nest *n)
 	for (const char *p = n->exec; p && *p; p = strchr(p, '\n') + 1)
 		if ((u64)(*p - '0') > n->depth)
 			return usage("--exec names a level deeper than --depth");
-	if (n->exec && !initramfs_busybox()) {
-		fprintf(stderr,
-			"nestbox nest: --exec wants busybox on this host: install the package busybox-static\n");
+	if (n->shell_level > n->depth)
+		return usage("--shell names a level deeper than --depth");
+	if ((n->exec || n->shell_level) && !initramfs_busybox()) {
+		fprintf(stderr, "nestbox nest: --exec and --shell want busybox on this host: install the package "
+				"busybox-static\n");
 		return EXIT_HOST;
 	}
 	rc = accel_choose(n->accel_word, n->cpu ? n->cpu : n->vendor_cpu, true, &n->accel, &e);

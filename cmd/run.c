@@ -282,7 +282,7 @@ static int run_machine(struct run *r, struct signals *signals)
 		machine_free(m);
 		return fail(&e, e.code == EINVAL ? EXIT_USAGE : EXIT_HOST);
 	}
-	if (terminal_start(&terminal, m, &e)) {
+	if (terminal_start(&terminal, m, NULL, &e)) {
 		instruments_stop(&instruments);
 		machine_free(m);
 		return fail(&e, EXIT_HOST);

@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cmd/monitor.h"
 #include "machine/machine.h"
 
-#define ESCAPE 1 /* Ctrl-A */
+#define ESCAPE	     1 /* Ctrl-A */
+#define SIZE_LOOK_MS 250
 
 void terminal_write(void *ctx, const u8 *buf, size_t n)
 {
@@ -108,7 +110,7 @@ static bool command(struct terminal *t, u8 c)
 	switch (c) {
 	case 'x': machine_stop(t->machine, VM_USER); return false;
 	case 'c': monitor_enter(t); break;
-	case ESCAPE: machine_serial_input(t->machine, &c, 1); break;
+	case ESCAPE: t->to.input(t->to.ctx, &c, 1); break;
 	case 'h':
 	case '?': terminal_write(NULL, (const u8 *)help, sizeof(help) - 1); break;
 	default: break;
@@ -136,8 +138,21 @@ static bool take(struct terminal *t, const u8 *buf, size_t n)
 		}
 	}
 	if (k)
-		machine_serial_input(t->machine, out, k);
+		t->to.input(t->to.ctx, out, k);
 	return true;
+}
+
+static void serial_input(void *ctx, const u8 *buf, size_t n) { machine_serial_input(ctx, buf, n); }
+
+static void tell_size(struct terminal *t)
+{
+	struct winsize w;
+
+	if (!t->to.size || ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) || (w.ws_row == t->rows && w.ws_col == t->columns))
+		return;
+	t->rows = w.ws_row;
+	t->columns = w.ws_col;
+	t->to.size(t->to.ctx, t->rows, t->columns);
 }
 
 static void *read_input(void *ctx)
@@ -147,7 +162,8 @@ static void *read_input(void *ctx)
 	u8 buf[256];
 
 	for (;;) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		tell_size(t);
+		if (poll(p, 2, t->to.size ? SIZE_LOOK_MS : -1) < 0 && errno != EINTR)
 			return NULL;
 		if (p[0].revents)
 			return NULL;
@@ -161,12 +177,12 @@ static void *read_input(void *ctx)
 	}
 }
 
-int terminal_start(struct terminal *t, struct machine *m, struct err *e)
+int terminal_start(struct terminal *t, struct machine *m, const struct terminal_sink *to, struct err *e)
 {
 	struct termios raw;
 	int rc;
 
-	*t = (struct terminal){.machine = m};
+	*t = (struct terminal){.machine = m, .to = to ? *to : (struct terminal_sink){serial_input, NULL, m}};
 	if (pipe2(t->quit, O_CLOEXEC))
 		return err_set(e, errno, "no pipe for the terminal: %s", strerror(errno));
 	if (isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &t->saved)) {

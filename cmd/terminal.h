@@ -15,8 +15,17 @@
 
 struct machine;
 
+/* Who takes the input. `size`: of the terminal, at the start and when it has changed. */
+struct terminal_sink {
+	void (*input)(void *ctx, const u8 *buf, size_t n);
+	void (*size)(void *ctx, unsigned rows, unsigned columns);
+	void *ctx;
+};
+
 struct terminal {
 	struct machine *machine;
+	struct terminal_sink to;
+	unsigned rows, columns; /* as `to` knows them */
 	struct termios saved;
 	bool raw, escaped, started;
 	int quit[2]; /* a pipe: closing its end stops the thread */
@@ -27,8 +36,8 @@ struct terminal {
 	unsigned length;
 };
 
-/* Starts to pass input on to m; its leaving is machine_stop(m, VM_USER). */
-int terminal_start(struct terminal *t, struct machine *m, struct err *e);
+/* Starts to pass input on to `to`, NULL: m's serial console; its leaving is machine_stop(m, VM_USER). */
+int terminal_start(struct terminal *t, struct machine *m, const struct terminal_sink *to, struct err *e);
 void terminal_stop(struct terminal *t);
 /* A char_sink's write: the guest's output to stdout, at once. */
 void terminal_write(void *ctx, const u8 *buf, size_t n);

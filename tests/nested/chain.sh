@@ -68,6 +68,14 @@ exec) # commands in the levels, before the level below starts
 	run 2 nest --exec 'true'
 	one_sentence
 	;;
+shell) # typed here, run in L2; its end is the chain's end
+	printf 'echo "typed into $(uname -n) level $((1 + 1))" $(tty)\nexit\n' >"$tmp/in"
+	run 0 nest --accel soft --timeout 280 --shell 2 <"$tmp/in"
+	says out '^nested KVM works'
+	says out '^typed into .* level 2 /dev/pts/0'
+	run 2 nest --shell 3
+	one_sentence
+	;;
 svm-off)
 	run 1 nest --accel soft --cpu EPYC,svm=off --timeout 200
 	says err 'L1.*(SVM|svm)'
