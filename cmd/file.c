@@ -16,7 +16,7 @@ int file_read(const char *path, struct file_bytes *out, struct err *e)
 	struct stat st;
 	size_t room, n = 0;
 	u8 *buf = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc; /* a FIFO's writer is not waited for */
 
 	if (fd < 0)
 		return err_set(e, errno, "%s cannot be opened: %s", path, strerror(errno));
@@ -24,8 +24,11 @@ int file_read(const char *path, struct file_bytes *out, struct err *e)
 		rc = err_set(e, errno, "%s: %s", path, strerror(errno));
 		goto out;
 	}
-	if (S_ISDIR(st.st_mode) || st.st_size < 0 || (u64)st.st_size > FILE_MAX) {
-		rc = err_set(e, EINVAL, "%s is %s", path, S_ISDIR(st.st_mode) ? "a folder, not a file" : "too large");
+	if (!S_ISREG(st.st_mode) || st.st_size < 0 || (u64)st.st_size > FILE_MAX) {
+		rc = err_set(e, EINVAL, "%s is %s", path,
+			     S_ISDIR(st.st_mode)   ? "a folder, not a file"
+			     : S_ISREG(st.st_mode) ? "too large"
+						   : "a device or a pipe, not a file");
 		goto out;
 	}
 	room = (size_t)st.st_size + 1; /* files of /proc and /sys say 0 */
