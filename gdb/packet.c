@@ -52,7 +52,7 @@ enum packet_event packet_byte(struct packet_in *p, u8 c)
 			data_byte(p, c);
 		return PACKET_NONE;
 	case SUM_HIGH:
-		p->sent_sum = (u8)(digit((char)c) << 4);
+		p->sent_sum = (u8)((unsigned)digit((char)c) << 4);
 		p->state = digit((char)c) < 0 ? IDLE : SUM_LOW;
 		return p->state == IDLE ? PACKET_BAD : PACKET_NONE;
 	default:

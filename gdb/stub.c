@@ -180,6 +180,8 @@ static char action_of(struct gdb_stub *s, const char *p, unsigned vcpu)
 		unsigned named = vcpu;
 		u64 signal;
 
+		if (!what)
+			return 0;
 		p += 2;
 		if (what == 'C' || what == 'S') {
 			packet_hex(&p, &signal); /* a processor takes no signals */

@@ -38,7 +38,7 @@ static int add(struct inspect_symbols *s, u64 la, const char *name, size_t lengt
 /* "ffffffff81000000 T _text": lines of address, kind and name. */
 static int read_map(struct inspect_symbols *s, const char *text, size_t size)
 {
-	const char *end = text + size;
+	const char *end = size ? text + size : text; /* of nothing there may be no address */
 
 	while (text < end) {
 		const char *line_end = memchr(text, '\n', (size_t)(end - text));
@@ -50,7 +50,7 @@ static int read_map(struct inspect_symbols *s, const char *text, size_t size)
 		if (sscanf(line, "%16" SCNx64 " %c %200s", &la, &kind, name) == 3 && strchr("tTwW", kind) &&
 		    add(s, la, name, strlen(name)))
 			return -ENOMEM;
-		text += n + 1;
+		text = line_end ? line_end + 1 : end;
 	}
 	return 0;
 }
