@@ -113,6 +113,8 @@ enum x86_exception {
 #define DR6_BD BIT(13)
 #define DR6_BT BIT(15)
 #define DR6_FIXED 0xffff0ff0ull
+#define DEBUGCTL_LBR BIT(0)
+#define DEBUGCTL_BTF BIT(1)
 #define DR7_FIXED BIT(10)
 #define DR7_GD BIT(13)
 

@@ -330,13 +330,15 @@ enum outcome x86_fault_pf(struct x86_cpu *cpu, u64 la, u32 error);
 enum outcome x86_soft_event(struct x86_cpu *cpu, enum event_kind kind, unsigned vector, unsigned insn_len);
 /*
  * What a #DB leaves in DR6 and DR7. SDM vol. 3 18.2.3 "Debug Status Register (DR6)": B0 to B3 are those of this
- * exception, the others are only ever set; ICEBP and injected ones (`db` 0) leave all. 18.2.4: GD is cleared.
+ * exception, the others are only ever set; ICEBP and injected ones (`db` 0) leave all. GD is cleared (18.2.4), and BTF
+ * (18.4.3).
  */
 static inline void x86_db_commit(struct x86_state *st, u64 db)
 {
 	if (db)
 		st->dr6 = (st->dr6 & ~15ull) | db;
 	st->dr7 &= ~DR7_GD;
+	st->msr.debugctl &= ~DEBUGCTL_BTF;
 }
 /* Records a VM exit. Always OUT_EXIT. */
 enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 info2);

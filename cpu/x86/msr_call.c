@@ -58,8 +58,6 @@ static bool feature_control_write(struct x86_cpu *cpu, unsigned n, u64 v)
 /* Write-only. Nothing is predicted here, so that a barrier has nothing to hold back. */
 static bool pred_cmd_write(struct x86_cpu *cpu, unsigned n, u64 v) { return !(v & ~1ull); }
 
-#define DEBUGCTL_LBR BIT(0)
-#define DEBUGCTL_BTF BIT(1)
 
 static bool debugctl_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
@@ -72,8 +70,6 @@ static bool debugctl_write(struct x86_cpu *cpu, unsigned n, u64 v)
 		return false;
 	if (v & DEBUGCTL_LBR)
 		log_limit(cpu->vm->log, "DEBUGCTL.LBR: branches are not recorded");
-	if (v & DEBUGCTL_BTF)
-		log_limit(cpu->vm->log, "DEBUGCTL.BTF: single steps stop at every instruction");
 	cpu->st.msr.debugctl = v;
 	return true;
 }

@@ -130,7 +130,7 @@ static void run_single(struct x86_cpu *cpu)
 {
 	bool step = cpu->st.rflags & FL_TF;
 	u32 guest = cpu->c.guest, shadow = cpu->st.shadow;
-	u64 count_until = cpu->count_until;
+	u64 count_until = cpu->count_until, start = cpu->st.rip;
 	enum outcome o;
 
 	if (unlikely(cpu->vm->debug.n) && !cpu->debug.skip &&
@@ -180,6 +180,9 @@ static void run_single(struct x86_cpu *cpu)
 	 */
 	if (cpu->c.in && (cpu->c.in->row == ROW_SYSCALL || cpu->c.in->row == ROW_SYSRET))
 		step = cpu->st.rflags & FL_TF;
+	/* SDM vol. 3 18.4.3 "Single-Stepping on Branches". */
+	if (step && (cpu->st.msr.debugctl & DEBUGCTL_BTF))
+		step = o == OUT_JUMP && cpu->st.rip != mask_ip(cpu, start + cpu->c.in->len, 4);
 	if (step && !(cpu->st.shadow & SHADOW_MOVSS) && (o == OUT_NEXT || o == OUT_JUMP || o == OUT_END)) {
 		cpu->st.pending_db |= DR6_BS;
 		x86_update_attention(cpu);
@@ -397,6 +400,7 @@ static void soft_reset(struct vcpu *v)
 {
 	struct x86_cpu *cpu = x86_cpu_of(v);
 
+	monitor_release(cpu);
 	power_on(cpu);
 	x86_drop_cache(cpu);
 	x86_update_all(cpu);

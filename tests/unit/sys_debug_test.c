@@ -115,6 +115,27 @@ static void popf(void **state)
 	world_free(w);
 }
 
+/* DEBUGCTL.BTF: a trap behind taken branches only, and once. */
+ASM64(branches,
+      "nop\n cmp %eax, %eax\n jne 1f\n nop\n 1: jmp 2f\n nop\n 2: nop\n pushfq\n andl $~0x100, (%rsp)\n popfq\n" STOP)
+
+static void branch_steps(void **state)
+{
+	static const char *const models[] = {"EPYC", "Skylake-Client"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct world *w = sys_world(models[i], LONG, 0);
+
+		w->st.rflags |= FL_TF;
+		w->st.msr.debugctl = DEBUGCTL_BTF;
+		PROGRAM(w, branches);
+		/* The #DB has cleared BTF: single steps from there. */
+		steps_of(w, "branches", (const struct step[]){S(9), S(10), S(11), S(18), S(19)}, 5);
+		assert_int_equal(w->st.msr.debugctl, 0);
+		world_free(w);
+	}
+}
+
 /* A fault comes instead of the trap; the flags that it saves have TF and RF. */
 static void fault_instead(void **state)
 {
@@ -443,17 +464,12 @@ static void gates_of_breakpoints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(single_steps),
-		cmocka_unit_test(popf),
-		cmocka_unit_test(fault_instead),
-		cmocka_unit_test(int_clears),
-		cmocka_unit_test(fast_calls),
-		cmocka_unit_test(data_breakpoints),
-		cmocka_unit_test(data_breakpoints_delivered),
-		cmocka_unit_test(io_breakpoints),
-		cmocka_unit_test(code_breakpoints),
-		cmocka_unit_test(debug_registers),
-		cmocka_unit_test(gates_of_breakpoints),
+		cmocka_unit_test(single_steps),	    cmocka_unit_test(popf),
+		cmocka_unit_test(branch_steps),	    cmocka_unit_test(fault_instead),
+		cmocka_unit_test(int_clears),	    cmocka_unit_test(fast_calls),
+		cmocka_unit_test(data_breakpoints), cmocka_unit_test(data_breakpoints_delivered),
+		cmocka_unit_test(io_breakpoints),   cmocka_unit_test(code_breakpoints),
+		cmocka_unit_test(debug_registers),  cmocka_unit_test(gates_of_breakpoints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
