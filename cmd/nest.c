@@ -19,6 +19,7 @@
 #include "cmd/kernel.h"
 #include "cmd/level.h"
 #include "cmd/opt.h"
+#include "cmd/progress.h"
 #include "cmd/report.h"
 #include "cmd/shell.h"
 #include "cmd/signals.h"
@@ -89,6 +90,7 @@ struct nest {
 	struct kernel_image kernel;
 	struct log *log;
 	struct tree tree;
+	struct progress progress;
 	struct channel_rx rx;
 	struct tail serial;
 	struct machine *machine;
@@ -188,6 +190,19 @@ static void mark_message(struct nest *n, const json_t *msg)
 	stats_mark(&n->stats, n->machine, name, clock_host()->now(clock_host()) - n->started);
 }
 
+/* The stage, and while L1's kernel starts what it said last. */
+static void say_progress(struct nest *n)
+{
+	char stage[64], line[400], *last = n->tree.level[1].hello ? NULL : tail_text(&n->serial, 1);
+
+	if (!n->progress.started)
+		return;
+	tree_stage(&n->tree, stage, sizeof(stage));
+	snprintf(line, sizeof(line), "%s%s%.300s", stage, last && *last ? ": " : "", last ? last : "");
+	progress_say(&n->progress, tree_is_up(&n->tree) ? "" : line);
+	free(last);
+}
+
 static void nest_message(void *ctx, json_t *msg)
 {
 	struct nest *n = ctx;
@@ -200,7 +215,10 @@ static void nest_message(void *ctx, json_t *msg)
 		log_trace(n->log, TRACE_CHANNEL, "%.2000s", text ? text : "");
 		free(text);
 	}
+	progress_pause(&n->progress);
 	tree_message(&n->tree, msg);
+	say_progress(n);
+	progress_resume(&n->progress);
 	if (n->control)
 		control_message(n->control, msg);
 	if (n->shell_level)
@@ -209,6 +227,7 @@ static void nest_message(void *ctx, json_t *msg)
 		report_message(&n->report.report, msg);
 	if (n->keep && !n->told && tree_is_up(&n->tree)) {
 		n->told = true;
+		progress_stop(&n->progress);
 		n->verdict = judge(n, VM_POWEROFF, NULL);
 		if (n->shell_level)
 			shell_ready(&n->shell);
@@ -224,6 +243,11 @@ static void nest_serial(void *ctx, const u8 *buf, size_t len)
 	struct nest *n = ctx;
 
 	tail_feed(&n->serial, buf, len);
+	if (n->progress.started && memchr(buf, '\n', len) && !n->tree.level[1].hello) {
+		progress_pause(&n->progress);
+		say_progress(n);
+		progress_resume(&n->progress);
+	}
 	if (n->console)
 		fwrite(buf, 1, len, stderr);
 }
@@ -392,7 +416,11 @@ static int nest_run(struct nest *n, struct signals *signals)
 		n->shell_level = 0;
 	}
 	n->started = clock->now(clock);
+	if (!n->json && !n->console && !n->trace)
+		progress_start(&n->progress, stdout);
+	say_progress(n);
 	stop = machine_run(m, &e);
+	progress_stop(&n->progress);
 	if (n->shell_level)
 		shell_stop(&n->shell);
 	ran = clock->now(clock) - n->started;

@@ -1,9 +1,11 @@
-/* The levels' messages taken in, the tree printed, the verdict drawn. */
+/* The levels' messages taken in, the verdict drawn. */
 #include "cmd/tree.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "cmd/progress.h"
 
 #define LOG_RECORDS  20000
 #define EXEC_RECORDS 100
@@ -58,109 +60,8 @@ void tree_start(struct tree *t, unsigned depth, const char *signature, const cha
 	t->depth = depth;
 	t->out = out;
 	snprintf(t->signature, sizeof(t->signature), "%s", signature);
-	if (out) {
-		fprintf(out, "L0  this host         %s\n", host);
-		fflush(out);
-	}
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s ? s : "?";
-}
-
-/* 12041 -> "12 041" */
-static void group_digits(u64 v, char *out, size_t room)
-{
-	char digits[24];
-	int n = snprintf(digits, sizeof(digits), "%" PRIu64, v);
-	size_t k = 0;
-
-	for (int i = 0; i < n && k + 2 < room; i++) {
-		if (i && (n - i) % 3 == 0)
-			out[k++] = ' ';
-		out[k++] = digits[i];
-	}
-	out[k] = 0;
-}
-
-static void print_start(const struct tree *t, unsigned n)
-{
-	fprintf(t->out, "%*s└─ L%u  %s   ", (int)(3 * (n - 1)), "", n,
-		n < t->depth ? "guest hypervisor" : "nested guest    ");
-}
-
-static void print_parameters(const struct tree_level *l, FILE *out)
-{
-	static const char *const names[] = {"nested", "npt", "ept", "enable_shadow_vmcs", "enable_apicv"};
-	const json_t *p = json_object_get(l->kvm, "parameters");
-
-	fprintf(out, " · %s", text_of(l->kvm, "module"));
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *v = json_string_value(json_object_get(p, names[i]));
-
-		if (v)
-			fprintf(out, " %s=%s", names[i], v);
-	}
-}
-
-static u64 exits_of(const struct tree *t, unsigned n)
-{
-	json_int_t exits = n ? json_integer_value(json_object_get(t->level[n].evidence, "exits")) : 0;
-
-	return exits > 0 ? (u64)exits : 0;
-}
-
-/* Each line behind the level's name; what a terminal would take for a command is not passed on. */
-static void print_exec(FILE *out, unsigned n, const json_t *exec)
-{
-	const char *s = json_string_value(json_object_get(exec, "output"));
-	bool start = true;
-
-	fprintf(out, "L%u$ %s\n", n, text_of(exec, "command"));
-	for (; s && *s; s++) {
-		if (start)
-			fprintf(out, "L%u| ", n);
-		start = *s == '\n';
-		putc(((unsigned char)*s < ' ' && *s != '\n' && *s != '\t') || *s == 0x7f ? '?' : *s, out);
-	}
-	if (!start)
-		putc('\n', out);
-	if (json_is_true(json_object_get(exec, "cut")))
-		fprintf(out, "L%u: the rest of its output had no room\n", n);
-	if (json_integer_value(json_object_get(exec, "status")))
-		fprintf(out, "L%u: exit status %d\n", n, (int)json_integer_value(json_object_get(exec, "status")));
-}
-
-static void print_level(struct tree *t, unsigned n)
-{
-	struct tree_level *l = &t->level[n];
-	json_t *exec;
-	size_t i;
-
-	if (!t->out || l->printed || !l->hello)
-		return;
-	l->printed = true;
-	print_start(t, n);
-	fprintf(t->out, "Linux %s", text_of(l->hello, "kernel"));
-	if (l->kvm)
-		print_parameters(l, t->out);
-	if (n > 1 && t->level[n - 1].evidence) {
-		char exits[32];
-
-		group_digits(exits_of(t, n - 1), exits, sizeof(exits));
-		fprintf(t->out, " · on L%u's KVM (%s exits", n - 1, exits);
-		if (l->cpuid_ns)
-			fprintf(t->out, l->cpuid_ns < 1000 ? ", cpuid %.0f ns" : ", cpuid %.1f µs",
-				l->cpuid_ns < 1000 ? (double)l->cpuid_ns : (double)l->cpuid_ns / 1000);
-		fputc(')', t->out);
-	}
-	fprintf(t->out, " · up in %.1f s\n", json_number_value(json_object_get(l->hello, "up_s")));
-	json_array_foreach(l->exec, i, exec)
-		print_exec(t->out, n, exec);
-	fflush(t->out);
+	t->ascii = progress_columns(out) && !progress_utf8();
+	tree_print_host(t, host);
 }
 
 static void keep(json_t **slot, json_t *msg)
@@ -199,10 +100,8 @@ static void take_exec(struct tree *t, unsigned n, json_t *msg)
 	if (json_array_size(l->exec) >= EXEC_RECORDS)
 		return;
 	json_array_append(l->exec, msg);
-	if (t->out && l->printed) {
-		print_exec(t->out, n, msg);
-		fflush(t->out);
-	}
+	if (l->printed)
+		tree_print_exec(t, n, msg);
 }
 
 static void take_console(struct tree *t, unsigned from, const json_t *msg)
@@ -219,7 +118,7 @@ static void take_console(struct tree *t, unsigned from, const json_t *msg)
 void tree_message(struct tree *t, json_t *msg)
 {
 	json_int_t n = json_integer_value(json_object_get(msg, "level"));
-	const char *type = text_of(msg, "type");
+	const char *type = tree_text_of(msg, "type");
 	struct tree_level *l;
 
 	if (n < 1 || n > (json_int_t)t->depth)
@@ -230,11 +129,11 @@ void tree_message(struct tree *t, json_t *msg)
 	} else if (!strcmp(type, "kvm")) {
 		keep(&l->kvm, msg);
 		for (unsigned k = 1; k <= (unsigned)n; k++)
-			print_level(t, k);
+			tree_print_level(t, k);
 	} else if (!strcmp(type, "evidence")) {
 		keep(&l->evidence, msg);
 		for (unsigned k = 1; k <= (unsigned)n + 1 && k <= t->depth; k++)
-			print_level(t, k);
+			tree_print_level(t, k);
 	} else if (!strcmp(type, "error")) {
 		if (!l->error) /* the first is the cause */
 			keep(&l->error, msg);
@@ -273,7 +172,7 @@ static bool find_error(const struct tree *t, struct tree_verdict *v)
 
 	for (unsigned n = t->depth; n >= 1; n--) {
 		const json_t *error = t->level[n].error;
-		const char *kind = text_of(error, "kind");
+		const char *kind = tree_text_of(error, "kind");
 
 		if (!error)
 			continue;
@@ -283,12 +182,13 @@ static bool find_error(const struct tree *t, struct tree_verdict *v)
 						 : EXIT_GUEST,
 		      n);
 		snprintf(below, sizeof(below), "L%u", n + 1);
-		if (n < t->depth && !strcmp(text_of(error, "what"), below)) { /* what it saw of the level below */
+		if (n < t->depth && !strcmp(tree_text_of(error, "what"), below)) { /* what it saw of the level below */
 			v->level = n + 1;
-			snprintf(v->text, sizeof(v->text), "%s: %s", below, text_of(error, "why"));
+			snprintf(v->text, sizeof(v->text), "%s: %s", below, tree_text_of(error, "why"));
 			return true;
 		}
-		snprintf(v->text, sizeof(v->text), "L%u: %s: %s", n, text_of(error, "what"), text_of(error, "why"));
+		snprintf(v->text, sizeof(v->text), "L%u: %s: %s", n, tree_text_of(error, "what"),
+			 tree_text_of(error, "why"));
 		return true;
 	}
 	return false;
@@ -298,7 +198,7 @@ static bool find_gap(const struct tree *t, const char *stopped, struct tree_verd
 {
 	for (unsigned n = 1; n <= t->depth; n++) {
 		const struct tree_level *l = &t->level[n];
-		const char *want = n == 1 ? t->signature : "KVMKVMKVM", *is = text_of(l->hello, "hypervisor");
+		const char *want = n == 1 ? t->signature : "KVMKVMKVM", *is = tree_text_of(l->hello, "hypervisor");
 
 		broke(v, EXIT_GUEST, n);
 		if (!l->hello) {
@@ -317,7 +217,7 @@ static bool find_gap(const struct tree *t, const char *stopped, struct tree_verd
 				 stopped ? stopped : "");
 			return true;
 		}
-		if (n > 1 && !exits_of(t, n - 1)) {
+		if (n > 1 && !tree_exits(t, n - 1)) {
 			/* while it runs nothing is counted yet: then the stop is the news */
 			broke(v, stopped ? EXIT_GUEST : EXIT_NOT_SO, n);
 			snprintf(v->text, sizeof(v->text), "L%u: %s", n,
@@ -340,7 +240,7 @@ void tree_conclude(struct tree *t, const char *stopped, struct tree_verdict *v)
 {
 	*v = (struct tree_verdict){0};
 	for (unsigned n = 1; n <= t->depth; n++)
-		print_level(t, n);
+		tree_print_level(t, n);
 	if (find_error(t, v) || find_gap(t, stopped, v))
 		return;
 	broke(v, EXIT_DONE, 0);

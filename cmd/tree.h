@@ -30,6 +30,7 @@ struct tree {
 	unsigned depth;
 	char signature[13];			  /* the hypervisor that L1 must report */
 	FILE *out;				  /* the live tree; NULL: silent */
+	bool ascii;				  /* `out` is a terminal without UTF-8 */
 	struct tree_level level[TREE_LEVELS + 1]; /* [1..depth] */
 };
 
@@ -51,7 +52,19 @@ json_t *tree_json(const struct tree *t, const struct tree_verdict *v);
 /* The level's log as dmesg prints it. */
 void tree_print_log(const struct tree *t, unsigned level, FILE *out);
 void tree_free(struct tree *t);
+/* What goes on now, such as "L2's kernel starts". */
+void tree_stage(const struct tree *t, char *out, size_t room);
 /* Is this line of a kernel's log a complaint that a sound machine does not cause? */
 bool tree_is_complaint(int priority, const char *text);
+
+/* ---- tree_print.c ---- */
+void tree_print_host(const struct tree *t, const char *host);
+/* Once, and not before its hello. */
+void tree_print_level(struct tree *t, unsigned n);
+void tree_print_exec(const struct tree *t, unsigned n, const json_t *exec);
+/* "?" where there is no such text. */
+const char *tree_text_of(const json_t *o, const char *key);
+/* Exits that level n's KVM counted for the level below. */
+u64 tree_exits(const struct tree *t, unsigned n);
 
 #endif

@@ -1,9 +1,15 @@
 /* The verdict: true only on the whole evidence, and for each part that is missing the level that broke. */
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -76,6 +82,64 @@ static void tree_is_printed(void **state)
 	free(text);
 }
 
+/* On a terminal of so many columns, in a locale: what is printed there; the caller frees it. */
+static char *on_terminal(unsigned short columns, const char *locale)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	struct winsize size = {.ws_row = 24, .ws_col = columns};
+	char *text = calloc(1, 4096);
+	struct tree_verdict v;
+	struct termios raw;
+	struct tree t;
+	size_t n = 0;
+	ssize_t got;
+	FILE *f;
+
+	assert_true(master >= 0 && !grantpt(master) && !unlockpt(master));
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	assert_true(slave >= 0 && !ioctl(slave, TIOCSWINSZ, &size) && !tcgetattr(slave, &raw));
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(slave, TCSANOW, &raw), 0);
+	f = fdopen(slave, "w");
+	setenv("LC_ALL", locale, 1);
+	tree_start(&t, 2, "NestboxNestb", "AMD EPYC · /dev/kvm: none · accelerator: soft", f);
+	for (unsigned i = 0; i < ARRAY_SIZE(good); i++)
+		say(&t, good[i]);
+	tree_conclude(&t, NULL, &v);
+	tree_free(&t);
+	fflush(f);
+	/* while the other end is open: it would take the rest with it */
+	for (struct pollfd p = {.fd = master, .events = POLLIN}; n < 4095 && poll(&p, 1, 100) > 0; n += (size_t)got) {
+		got = read(master, text + n, 4095 - n);
+		if (got <= 0)
+			break;
+	}
+	fclose(f);
+	close(master);
+	return text;
+}
+
+static void terminal_is_narrow(void **state)
+{
+	char *text = on_terminal(60, "C.UTF-8");
+
+	assert_string_equal(text, "L0  this host         AMD EPYC · /dev/kvm: none\n"
+				  "                      accelerator: soft\n"
+				  "└─ L1  guest hypervisor   Linux 6.1 · kvm_amd nested=1 npt=Y\n"
+				  "                          up in 5.1 s\n"
+				  "   └─ L2  nested guest       Linux 6.1\n"
+				  "                             on L1's KVM (12 041 exits,\n"
+				  "                             cpuid 4.2 µs) · up in 3.3 s\n");
+	free(text);
+	text = on_terminal(120, "C");
+	assert_string_equal(text,
+			    "L0  this host         AMD EPYC - /dev/kvm: none - accelerator: soft\n"
+			    "`- L1  guest hypervisor   Linux 6.1 - kvm_amd nested=1 npt=Y - up in 5.1 s\n"
+			    "   `- L2  nested guest       Linux 6.1 - on L1's KVM (12 041 exits, cpuid 4.2 us) - up in "
+			    "3.3 s\n");
+	free(text);
+}
+
 static void commands_are_printed(void **state)
 {
 	struct tree t;
@@ -88,15 +152,15 @@ static void commands_are_printed(void **state)
 	say(&t, "{\"level\":1,\"type\":\"exec\",\"command\":\"early\",\"status\":0,\"output\":\"\"}");
 	say(&t, good[0]);
 	say(&t, good[1]);
-	say(&t, "{\"level\":1,\"type\":\"exec\",\"command\":\"late\",\"status\":3,\"output\":\"a\\n\\u001bb\",\"cut\":true}");
+	say(&t, "{\"level\":1,\"type\":\"exec\",\"command\":\"late\",\"status\":3,\"output\":\"a\\n\\u001bb\",\"cut\":"
+		"true}");
 	say(&t, "{\"level\":3,\"type\":\"exec\",\"command\":\"beyond\"}");
 	say(&t, "{\"level\":1,\"type\":\"exec\",\"output\":7}");
 	fclose(f);
-	assert_string_equal(text,
-			    "L0  this host         host\n"
-			    "└─ L1  guest hypervisor   Linux 6.1 · kvm_amd nested=1 npt=Y · up in 5.1 s\n"
-			    "L1$ early\nL1$ late\nL1| a\nL1| ?b\nL1: the rest of its output had no room\n"
-			    "L1: exit status 3\nL1$ ?\n");
+	assert_string_equal(text, "L0  this host         host\n"
+				  "└─ L1  guest hypervisor   Linux 6.1 · kvm_amd nested=1 npt=Y · up in 5.1 s\n"
+				  "L1$ early\nL1$ late\nL1| a\nL1| ?b\nL1: the rest of its output had no room\n"
+				  "L1: exit status 3\nL1$ ?\n");
 	t.out = NULL;
 	tree_conclude(&t, NULL, &v);
 	json_t *all = tree_json(&t, &v);
@@ -197,10 +261,9 @@ static void complaints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tree_is_printed), cmocka_unit_test(commands_are_printed),
-		cmocka_unit_test(every_part_is_needed),
-		cmocka_unit_test(nonsense_is_survived),
-		cmocka_unit_test(complaints),
+		cmocka_unit_test(tree_is_printed),	cmocka_unit_test(terminal_is_narrow),
+		cmocka_unit_test(commands_are_printed), cmocka_unit_test(every_part_is_needed),
+		cmocka_unit_test(nonsense_is_survived), cmocka_unit_test(complaints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
