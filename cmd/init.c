@@ -192,6 +192,9 @@ int cmd_init(void)
 	if (!in.depth) {
 		if (init_load_role("channel", &e) && e.code != ENOENT)
 			fprintf(stderr, "nestbox: %s\n", e.text);
+		in.level = 1;
+		if (init_command_start(&in)) /* for nestbox report */
+			fprintf(stderr, "nestbox: no thread for commands\n");
 		run_shell();
 		init_power_off();
 	}

@@ -1,8 +1,9 @@
 /*
- * Commands that come down the channel into a kept chain (docs/CHANNEL.md): each is first handed to the level below,
- * then done here.
+ * Commands that come down the channel into a kept chain, or into the guest of `nestbox run` with our own root (docs/CHANNEL.md):
+ * each is first handed to the level below, then done here.
  *
- * They are read by a thread of their own; the level's main thread runs the level below, or waits in init_command_wait.
+ * They are read by a thread of their own; the level's main thread runs the level below, or a shell, or waits in
+ * init_command_wait.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include "cmd/init.h"
 #include "cmd/report.h"
 #include "machine/machine.h"
+
+#define PORT_WAIT_MS 10000
 
 static void hand_down(struct init *in, json_t *msg)
 {
@@ -67,6 +70,8 @@ static void *read_commands(void *ctx)
 	struct timespec nap = {.tv_nsec = 20000000};
 	u8 buf[4096];
 
+	if (in->channel < 0 && init_open_channel(PORT_WAIT_MS, &in->channel, NULL))
+		return NULL; /* nobody will ask */
 	for (;;) {
 		ssize_t n = read(in->channel, buf, sizeof(buf));
 

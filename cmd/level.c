@@ -103,11 +103,13 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 	struct initramfs_role roles[3] = {
 		{
 			.name = "channel",
-			.modules =
-				s->depth ? "virtio_pci virtio_console" : "virtio_pci virtio_blk virtio_net virtio_rng",
+			.modules = s->depth ? "virtio_pci virtio_console"
+					    : "virtio_pci virtio_console virtio_blk virtio_net virtio_rng",
 			.only_if_present = !s->depth,
 		},
-		{.name = "msr", .modules = s->exec || s->keep || s->report ? "msr" : "", .only_if_present = true},
+		{.name = "msr",
+		 .modules = !s->depth || s->exec || s->keep || s->report ? "msr" : "",
+		 .only_if_present = true},
 		{.name = "kvm", .modules = level_kvm_module(s->vendor)},
 	};
 	struct initramfs_config root = {
@@ -135,7 +137,7 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 		.initrd = {k->root.data, k->root.size},
 		.cmdline = k->cmdline,
 		.serial = s->serial,
-		.channel_name = s->depth ? CHANNEL_NAME : NULL,
+		.channel_name = s->depth || s->channel.write ? CHANNEL_NAME : NULL,
 		.channel = s->channel,
 		.timeout_ms = s->timeout_ms,
 		.disks = s->disks,

@@ -12,6 +12,7 @@
 #include "cmd/accel.h"
 #include "cmd/channel.h"
 #include "cmd/cmd.h"
+#include "cmd/control.h"
 #include "cmd/file.h"
 #include "cmd/initramfs.h"
 #include "cmd/instruments.h"
@@ -33,6 +34,8 @@ struct run {
 	FILE *debugcon, *trace;
 	struct inspect_symbols *symbols;
 	struct level_kept kept;
+	struct channel_rx rx; /* from our own root: sections of reports */
+	struct control *control;
 	bool foreign; /* the kernel is not Linux */
 	bool whole;   /* the guest is all there: it needs no root of ours */
 	struct log *log;
@@ -187,6 +190,16 @@ static int prepare(struct run *r)
 	return read_files(r);
 }
 
+static void run_message(void *ctx, json_t *msg)
+{
+	struct run *r = ctx;
+
+	if (r->control)
+		control_message(r->control, msg);
+}
+
+static void run_channel(void *ctx, const u8 *buf, size_t n) { channel_rx_feed(&((struct run *)ctx)->rx, buf, n); }
+
 static int make(struct run *r, struct machine **m, struct err *e)
 {
 	struct machine_config cfg = {
@@ -231,6 +244,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.busybox = initramfs_busybox(),
 		.append = r->o.append,
 		.serial = {terminal_write, NULL},
+		.channel = {run_channel, r},
 		.kept = r->o.no_reboot ? NULL : &r->kept,
 		.symbols = r->symbols,
 		.log = r->log,
@@ -287,11 +301,16 @@ static int run_machine(struct run *r, struct signals *signals)
 		machine_free(m);
 		return fail(&e, EXIT_HOST);
 	}
+	if (!r->whole && control_start(m, 1, "A guest of nestbox run is up.", &r->control, &e)) /* works without */
+		fprintf(stderr, "nestbox run: nestbox report will not find this guest: %s\n", e.text);
+	e = (struct err){0};
 	signals_guard(signals, m);
 	start = clock->now(clock);
 	stop = machine_run(m, &e);
 	start = clock->now(clock) - start;
 	signals_guard(signals, NULL);
+	control_stop(r->control);
+	r->control = NULL;
 	terminal_stop(&terminal);
 	instruments_stop(&instruments);
 	code = conclude(r, stop, machine_vm(m)->stop_code, &e);
@@ -308,6 +327,8 @@ int cmd_run(int argc, char **argv)
 	struct err e = {0};
 	int code = run_options_take(&r.o, argc, argv), sig = 0;
 
+	r.rx = (struct channel_rx){.message = run_message, .ctx = &r};
+
 	if (code < 0)
 		code = prepare(&r);
 	if (code < 0 && signals_start(&signals, &e)) {
@@ -316,6 +337,7 @@ int cmd_run(int argc, char **argv)
 		code = run_machine(&r, &signals);
 		sig = signals_stop(&signals);
 	}
+	channel_rx_free(&r.rx);
 	kernel_free(&r.kernel);
 	free(r.initrd.data);
 	free(r.bios.data);

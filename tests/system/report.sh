@@ -225,6 +225,31 @@ chain)
 	# without the chain there is nobody to ask
 	"$nestbox" report -o "$tmp/c.tar.zst" | grep -q 'No nest' || die "a chain that is gone"
 	;;
+run) # a guest of nestbox run, its root ours
+	export NESTBOX_KERNEL=$($fetch) XDG_RUNTIME_DIR="$tmp/run"
+	mkdir -m 700 "$tmp/run"
+	mkfifo "$tmp/in"
+	"$nestbox" run --accel soft --append quiet <"$tmp/in" >"$tmp/out" 2>"$tmp/err" &
+	pid=$!
+	exec 3>"$tmp/in"
+	for i in $(seq 100); do
+		grep -q '# ' "$tmp/out" && break
+		kill -0 $pid 2>/dev/null || die "the guest ended: $(cat "$tmp/err")"
+		sleep 1
+	done
+	"$nestbox" report -o "$tmp/a.tar.zst" >"$tmp/report.out" || die "$(cat "$tmp/report.out")"
+	grep -q 'A guest of nestbox run is up' "$tmp/report.out" || die "$(cat "$tmp/report.out")"
+	echo 'echo still $((40 + 2)); exit' >&3
+	status=0
+	wait $pid || status=$?
+	pid=
+	[ $status -eq 0 ] && grep -q 'still 42' "$tmp/out" || die "the guest's shell: status $status: $(cat "$tmp/out" "$tmp/err")"
+	unpack "$tmp/a.tar.zst"
+	has L1/cpuinfo.txt 'model name'
+	has L1/dmesg.txt 'Linux version'
+	has summary.md '└─ L1  Linux .* NestboxVirt'
+	[ -z "$(ls -A "$tmp/run/nestbox")" ] || die "the socket is left"
+	;;
 at-end) # nest --report: of a chain with VMX, and of one that breaks in L1
 	export NESTBOX_KERNEL=$($fetch)
 	"$nestbox" nest --accel soft --vendor intel --report "$tmp/a.tar.zst" >"$tmp/out" 2>"$tmp/err" || die "$(cat "$tmp/out" "$tmp/err")"
