@@ -50,10 +50,6 @@ intel)
 		fi
 	done
 	;;
-intel-*) # intel-PARAMETER: what kvm_intel falls back to without it
-	run 0 nest --accel soft --vendor intel --timeout 280 --append "kvm-intel.${case#intel-}=0"
-	says out "L2 .*on L1's KVM \\([0-9]"
-	;;
 exec) # commands in the levels, before the level below starts
 	run 0 nest --accel soft --timeout 280 --exec '1:cat /sys/module/kvm_amd/parameters/nested; echo to-stderr >&2; printf "\033x\377"' \
 		--exec '2:nestbox --version; exit 7'
