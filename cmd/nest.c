@@ -42,6 +42,7 @@ enum nest_opt {
 	NEST_JSON,
 	NEST_STAT,
 	NEST_TRACE,
+	NEST_DROP,
 	NEST_EXEC,
 	NEST_CONSOLE,
 	NEST_SHELL,
@@ -65,6 +66,7 @@ static const struct opt nest_opts[] = {
 	[NEST_JSON] = {"json", NULL, NULL, "one JSON object instead of the tree"},
 	[NEST_STAT] = {"stat", NULL, NULL, "L1's processor counters at the end"},
 	[NEST_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
+	[NEST_DROP] = {"drop-every", NULL, "N", "soft: forget all of L1's caches every N instructions (a test)"},
 	[NEST_EXEC] = {"exec", NULL, "LEVEL:COMMAND", "run a shell command in that level and print what it says"},
 	[NEST_CONSOLE] = {"console", NULL, NULL, "copy L1's serial console to stderr"},
 	[NEST_SHELL] = {"shell", NULL, "LEVEL", "a shell in that level, when all are up; its end ends the chain"},
@@ -79,7 +81,7 @@ const struct opt_table cmd_nest_options = {nest_opts, ARRAY_SIZE(nest_opts)};
 struct nest {
 	char *exec; /* "LEVEL COMMAND\n"... */
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
-	u64 depth, smp, memory, timeout_ms, shell_level;
+	u64 depth, smp, memory, timeout_ms, drop_every, shell_level;
 	bool json, stat, console, keep;
 	bool told;   /* a kept chain is up, and the verdict is out */
 	int verdict; /* the exit code then */
@@ -159,6 +161,8 @@ static int take_option(void *ctx, int which, const char *v)
 	case NEST_JSON: n->json = true; return -1;
 	case NEST_STAT: n->stat = true; return -1;
 	case NEST_TRACE: n->trace = v; return -1;
+	case NEST_DROP:
+		return opt_number(v, 0, UINT64_MAX, &n->drop_every) ? -1 : usage("--drop-every wants a number");
 	case NEST_EXEC: return take_exec(n, v);
 	case NEST_CONSOLE: n->console = true; return -1;
 	case NEST_SHELL:
@@ -383,6 +387,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 	int rc, code;
 
 	struct level_start first = {
+		.drop_every = n->drop_every,
 		.level = 1,
 		.depth = (unsigned)n->depth,
 		.accel = n->accel.engine,
