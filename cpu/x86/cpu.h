@@ -368,6 +368,9 @@ void x86_drop_cache(struct x86_cpu *cpu);
 /* run.c, for tests: runs one instruction; the outcome's event or exit is recorded (c.event, c.vmexit) but not taken, RIP then
  * stays at the instruction. */
 enum outcome x86_step(struct x86_cpu *cpu);
+/* The same for whole blocks, chained as usual, up to a fault, trap or exit (RIP at the instruction; behind it for a trap) or
+ * until `insns` have run (OUT_NEXT). Caches are dropped every cpu->drop_every instructions. */
+enum outcome x86_run_to_event(struct x86_cpu *cpu, u64 insns);
 
 /* The guest's time stamp counter now, all offsets applied. */
 u64 x86_tsc(const struct x86_cpu *cpu);

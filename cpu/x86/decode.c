@@ -367,7 +367,7 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 	return zi.length;
 }
 
-void insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size)
+unsigned insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size)
 {
 	ZydisDecoder decoder;
 	ZydisDecodedInstruction zi;
@@ -378,6 +378,9 @@ void insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size
 	buf[0] = 0;
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, len, &zi, op)) ||
 	    !ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL)) ||
-	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &zi, op, zi.operand_count_visible, buf, size, rip, NULL)))
+	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &zi, op, zi.operand_count_visible, buf, size, rip, NULL))) {
 		snprintf(buf, size, "(bad)");
+		return 0;
+	}
+	return zi.length;
 }

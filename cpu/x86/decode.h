@@ -64,7 +64,7 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
  * first. True: bytes have been changed to what was decoded. */
 bool decode_lax(const ZydisDecoder *d, u8 *bytes, unsigned avail, unsigned prefixes, bool code64, ZydisDecodedInstruction *zi,
 		ZydisDecodedOperand *op);
-/* Text for traces: "mov rax, [rbx]"; rip is where the bytes lie. */
-void insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size);
+/* Text for traces: "mov rax, [rbx]"; rip is where the bytes lie. The length of the instruction, 0 if it is none. */
+unsigned insn_text(const u8 *bytes, unsigned len, u32 mode, u64 rip, char *buf, size_t size);
 
 #endif

@@ -349,6 +349,36 @@ enum outcome x86_step(struct x86_cpu *cpu)
 	return o;
 }
 
+enum outcome x86_run_to_event(struct x86_cpu *cpu, u64 insns)
+{
+	const u64 end = cpu->n.insns + insns;
+	enum outcome o = OUT_NEXT;
+	struct block *b;
+
+	stub_clean_mxcsr();
+	while (cpu->n.insns < end) {
+		if (cpu->drop_every)
+			x86_drop_cache(cpu);
+		cpu->count_until = cpu->drop_every ? MIN(end, cpu->n.insns + cpu->drop_every) : end;
+		cpu->c.in = NULL;
+		o = block_find(cpu, &b);
+		if (o == OUT_NEXT) {
+			o = block_run(cpu, b);
+			count(cpu, cpu->c.in, o);
+		}
+		if (o == OUT_FAULT || o == OUT_TRAP || o == OUT_EXIT) {
+			if (cpu->c.in)
+				cpu->st.rip += cpu->c.in->off + (o == OUT_TRAP ? cpu->c.in->len : 0);
+			break;
+		}
+		settle(cpu, cpu->c.in, o);
+		o = OUT_NEXT;
+	}
+	cpu->count_until = 0;
+	stub_fold_mxcsr(cpu);
+	return o;
+}
+
 static void soft_kick(struct vcpu *v) { poke(x86_cpu_of(v), ATT_STOP); }
 static void soft_assert_intr(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INTR); }
 static void soft_assert_nmi(struct vcpu *v) { poke(x86_cpu_of(v), ATT_NMI); }

@@ -192,13 +192,19 @@ static bool adjust(struct ls *ls, struct ls_case *c, u64 la)
 	return true;
 }
 
-static bool make(struct ls *ls, struct ls_case *c)
+bool ls_pick_int(struct ls *ls, struct ls_case *c)
 {
 	struct ls_templates *t = ls_templates_of(ls, LS_T_INT, wanted);
+
+	return t && ls_templates_pick(ls, t, c) && wanted(ls, &c->zi, c->op);
+}
+
+static bool make(struct ls *ls, struct ls_case *c)
+{
 	u64 la = 0;
 
 	c->repeats = false;
-	if (!t || !ls_templates_pick(ls, t, c) || !wanted(ls, &c->zi, c->op))
+	if (!ls_pick_int(ls, c))
 		return false;
 	ls_begin(ls, c);
 	if (c->zi.meta.category == ZYDIS_CATEGORY_STRINGOP) {

@@ -377,6 +377,20 @@ void ls_fill_fpu(struct ls *ls, struct ls_case *c)
 		       x86_has(&ls->model, X86F_AVX) ? 32 : 48);
 }
 
+bool ls_pick_vec(struct ls *ls, struct ls_case *c)
+{
+	struct ls_templates *t = ls_templates_of(ls, LS_T_VEC, wanted_vec);
+
+	return t && ls_templates_pick(ls, t, c) && wanted(ls, &c->zi, c->op);
+}
+
+bool ls_pick_x87(struct ls *ls, struct ls_case *c)
+{
+	struct ls_templates *t = ls_templates_of(ls, LS_T_X87, wanted_x87);
+
+	return t && ls_templates_pick(ls, t, c) && wanted(ls, &c->zi, c->op);
+}
+
 static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
 {
 	struct x86_fpu *f = &c->st.fpu;
@@ -384,18 +398,13 @@ static bool make(struct ls *ls, struct ls_case *c, enum encoding encoding)
 	c->repeats = false;
 	c->area = 0;
 	if (ls_chance(ls, 60)) {
-		if (!ls_templates_pick(ls,
-				       encoding == GEN_X87 ? ls_templates_of(ls, LS_T_X87, wanted_x87)
-							   : ls_templates_of(ls, LS_T_VEC, wanted_vec),
-				       c))
+		if (!(encoding == GEN_X87 ? ls_pick_x87 : ls_pick_vec)(ls, c))
 			return false;
 	} else {
 		pick_bytes(ls, encoding, c->bytes);
-		if (!ls_decode(ls, c))
+		if (!ls_decode(ls, c) || !wanted(ls, &c->zi, c->op))
 			return false;
 	}
-	if (!wanted(ls, &c->zi, c->op))
-		return false;
 	if (is_xsave(&c->zi) && (ls_gpr(c->op[0].mem.base) == RAX || ls_gpr(c->op[0].mem.index) == RAX))
 		return false; /* EAX is the mask */
 	ls_begin(ls, c);
@@ -449,6 +458,18 @@ static void mask_large(struct ls_result *host, struct ls_result *soft, bool area
 	}
 }
 
+/* Of a gather that was interrupted and then faulted, the bits above its vector length may be clear already. */
+static void mask_gather(const struct ls_case *c, const struct ls_result *host, struct ls_result *soft)
+{
+	static const u8 zeros[64];
+	unsigned reg = ZydisRegisterGetId(c->op[0].reg.value) & 31, size = c->zi.avx.vector_length / 8;
+
+	if (c->op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || !host->faulted || !soft->faulted || size >= 64)
+		return;
+	if (!memcmp(host->fpu.vec[reg] + size, zeros, 64 - size))
+		memset(soft->fpu.vec[reg] + size, 0, 64 - size);
+}
+
 /* What the file's header lists. */
 void ls_mask_fpu(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
 {
@@ -463,6 +484,9 @@ void ls_mask_fpu(const struct ls_case *c, struct ls_result *host, struct ls_resu
 	if (!host->fpu.fdp)
 		soft->fpu.fdp = 0;
 	for (unsigned i = 0; i < c->zi.operand_count; i++)
+		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+			mask_gather(c, host, soft);
+	for (unsigned i = 0; i < c->zi.operand_count; i++)
 		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && (c->op[i].size > 80 + 48 * !is_x87(c) || masked(c)))
 			mask_large(host, soft, loads_area(&c->zi));
 	if (!loads_area(&c->zi) || host->faulted || c->op[0].type != ZYDIS_OPERAND_TYPE_MEMORY)
@@ -475,9 +499,9 @@ void ls_mask_fpu(const struct ls_case *c, struct ls_result *host, struct ls_resu
 		ls_native_poke(la, &ours, 4);
 }
 
-const struct ls_class ls_class_vec = {.name = "vec", .share = 30, .fpu = true, .make = make_vec, .mask = ls_mask_fpu};
+const struct ls_class ls_class_vec = {.name = "vec", .share = 28, .fpu = true, .make = make_vec, .mask = ls_mask_fpu};
 const struct ls_class ls_class_vec32 = {
 	.name = "vec32", .share = 8, .code32 = true, .fpu = true, .make = make_vec, .mask = ls_mask_fpu};
-const struct ls_class ls_class_x87 = {.name = "x87", .share = 10, .fpu = true, .make = make_x87, .mask = ls_mask_fpu};
+const struct ls_class ls_class_x87 = {.name = "x87", .share = 9, .fpu = true, .make = make_x87, .mask = ls_mask_fpu};
 const struct ls_class ls_class_x87_32 = {
-	.name = "x87_32", .share = 5, .code32 = true, .fpu = true, .make = make_x87, .mask = ls_mask_fpu};
+	.name = "x87_32", .share = 4, .code32 = true, .fpu = true, .make = make_x87, .mask = ls_mask_fpu};

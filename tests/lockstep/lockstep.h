@@ -35,8 +35,10 @@ struct ls_case {
 	struct x86_state st; /* gpr, rflags/oszapc; fpu if the class asks for it */
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-	bool repeats; /* may trap before it is done (strings with a repeat prefix, gathers): stepped until it is */
-	u64 area;     /* standard XSAVE area whose components lie elsewhere on the host (area.c); 0: none */
+	bool repeats;	/* may trap before it is done (strings with a repeat prefix, gathers): stepped until it is */
+	u8 stream[256]; /* straight-line code with a few branches, run as a whole; stream_len 0: a single instruction */
+	unsigned stream_len; /* with the UD2 at its end */
+	u64 area;	     /* standard XSAVE area whose components lie elsewhere on the host (area.c); 0: none */
 };
 
 struct ls_result {
@@ -70,6 +72,8 @@ extern const struct ls_class ls_class_any;
 extern const struct ls_class ls_class_any32;
 extern const struct ls_class ls_class_int;
 extern const struct ls_class ls_class_int32;
+extern const struct ls_class ls_class_stream;
+extern const struct ls_class ls_class_stream32;
 extern const struct ls_class ls_class_sys;
 extern const struct ls_class ls_class_sys32;
 extern const struct ls_class ls_class_vec;
@@ -87,6 +91,7 @@ struct ls {
 	u8 *soft_code, *soft_data; /* the guest's RAM behind LS_CODE and LS_DATA */
 	u64 random;
 	bool svme;	       /* EFER.SVME of the silicon: set behind the back of a host that is a guest itself */
+	u64 drop_every;	       /* streams: the software processor drops its caches every so many instructions */
 	u32 tsc_aux;	       /* of the processor that ls_native_pin chose */
 	bool code32;	       /* of the class that runs */
 	bool checked, verbose; /* options */
@@ -94,6 +99,7 @@ struct ls {
 	u8 area_before[XSAVE_AREA_MAX];
 	bool bases; /* user code may read and write the bases of FS and GS, and the host's are at our disposal */
 	struct ls_templates *templates[LS_TEMPLATES][2]; /* by code32 */
+	u64 ended;					 /* streams of the class that ran to their end */
 	u64 per_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 	u64 covered[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* over all classes */
 };
@@ -110,6 +116,8 @@ u64 ls_value(struct ls *ls);
 void ls_begin(struct ls *ls, struct ls_case *c);
 /* Decodes c->bytes; false if invalid, or not wanted by --only. Sets len. */
 bool ls_decode(struct ls *ls, struct ls_case *c);
+/* Runs without RFLAGS.TF, with a UD2 behind it. */
+static inline bool ls_runs_free(const struct ls_case *c) { return c->repeats || c->stream_len; }
 /* Puts the bytes somewhere in the code pages. */
 void ls_put(struct ls *ls, struct ls_case *c);
 /* An address for an access of `size` bytes: mostly in the writable pages, sometimes across pages, read-only, unmapped
@@ -158,6 +166,10 @@ struct ls_templates *ls_templates_of(struct ls *ls, enum ls_template_kind kind, 
 /* Random bytes of a random mnemonic into c->bytes, decoded. */
 bool ls_templates_pick(struct ls *ls, struct ls_templates *t, struct ls_case *c);
 
+/* Random bytes of a form that a class may run, decoded. */
+bool ls_pick_int(struct ls *ls, struct ls_case *c);
+bool ls_pick_vec(struct ls *ls, struct ls_case *c);
+bool ls_pick_x87(struct ls *ls, struct ls_case *c);
 /* gen_int.c: what the manuals leave open of integer instructions. */
 void ls_mask_int(const struct ls_case *c, struct ls_result *host, struct ls_result *soft);
 /* gen_vec.c: registers and control words of the vector and x87 units. */

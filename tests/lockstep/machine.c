@@ -6,14 +6,15 @@
 #include "cpu/x86/block.h"
 #include "tests/lockstep/lockstep.h"
 
-#define RAM_SIZE   0x400000u
-#define PA_PML4	   0x1000u
-#define PA_PDPT	   0x2000u
-#define PA_PD	   0x3000u
-#define PA_PT_CODE 0x4000u
-#define PA_PT_DATA 0x5000u
-#define PA_CODE	   0x10000u
-#define PA_DATA	   0x20000u
+#define STREAM_INSNS 1000 /* more than any stream runs */
+#define RAM_SIZE     0x400000u
+#define PA_PML4	     0x1000u
+#define PA_PDPT	     0x2000u
+#define PA_PD	     0x3000u
+#define PA_PT_CODE   0x4000u
+#define PA_PT_DATA   0x5000u
+#define PA_CODE	     0x10000u
+#define PA_DATA	     0x20000u
 
 static void entry(struct ls *ls, u64 table, unsigned i, u64 v)
 {
@@ -108,7 +109,7 @@ void ls_soft_run(struct ls *ls, const struct ls_case *c, bool fpu, struct ls_res
 	memset(r, 0, sizeof(*r));
 	block_written(cpu, PA_CODE, LS_CODE_SIZE);
 	memcpy(cpu->st.gpr, c->st.gpr, sizeof(cpu->st.gpr));
-	cpu->st.rflags = c->st.rflags | FL_TF;
+	cpu->st.rflags = c->st.rflags | (ls_runs_free(c) ? 0 : FL_TF);
 	cpu->st.oszapc = c->st.oszapc;
 	cpu->st.rip = c->rip;
 	cpu->st.seg[FS].base = c->st.seg[FS].base;
@@ -116,8 +117,9 @@ void ls_soft_run(struct ls *ls, const struct ls_case *c, bool fpu, struct ls_res
 	if (fpu)
 		cpu->st.fpu = c->st.fpu;
 	memset(&cpu->c.event, 0, sizeof(cpu->c.event));
+	cpu->drop_every = ls->drop_every;
 	do
-		o = x86_step(cpu);
+		o = c->stream_len ? x86_run_to_event(cpu, STREAM_INSNS) : x86_step(cpu);
 	while (o == OUT_RETRY);
 	memcpy(r->gpr, cpu->st.gpr, sizeof(r->gpr));
 	r->base[0] = cpu->st.seg[FS].base;
@@ -132,7 +134,7 @@ void ls_soft_run(struct ls *ls, const struct ls_case *c, bool fpu, struct ls_res
 		r->vector = cpu->c.event.vector;
 		r->error = cpu->c.event.has_error ? cpu->c.event.error : 0;
 		r->cr2 = cpu->c.event.cr2;
-		if (o == OUT_TRAP)
+		if (o == OUT_TRAP && !c->stream_len)
 			r->rip += c->len;
 	}
 }

@@ -1,6 +1,6 @@
 /*
  * lockstep [--count N | --sweep N] [--seed S] [--class NAME] [--only MNEMONIC] [--first N] [--checked] [--verbose]
- *          [--coverage]
+ *          [--coverage] [--drop-every N]
  *
  * Runs N random instructions of each class on both sides; --sweep: N in all, shared out among the classes. --checked
  * sends every access of 32-bit code through the segment checks. Prints what differs, a count per class, and with
@@ -89,18 +89,37 @@ static void show_fpu(const struct x86_fpu *before, const struct x86_fpu *h, cons
 		}
 }
 
+static void show_code(const struct ls_class *k, const struct ls_case *c)
+{
+	const u32 mode = (k->code32 ? 1 : 2) | MODE_PE | MODE_LONG;
+	char text[128];
+	unsigned len;
+
+	if (!c->stream_len) {
+		insn_text(c->bytes, MIN(c->len, 15), mode, c->rip, text, sizeof(text));
+		show_bytes(" ", c->bytes, c->zi.length ? c->len : LS_BYTES);
+		printf("  %s\n", text);
+		return;
+	}
+	printf("\n");
+	for (unsigned at = 0; at < c->stream_len; at += len) {
+		len = insn_text(c->stream + at, MIN(c->stream_len - at, 15), mode, c->rip + at, text, sizeof(text));
+		if (!len)
+			break;
+		printf("      %llx ", (unsigned long long)c->rip + at);
+		show_bytes("", c->stream + at, len);
+		printf("  %s\n", text);
+	}
+}
+
 static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *c, const struct ls_result *h,
 		 const struct ls_result *s)
 {
 	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 	const u8 *hd = ls_native_data();
-	char text[128];
-
-	insn_text(c->bytes, MIN(c->len, 15), (k->code32 ? 1 : 2) | MODE_PE | MODE_LONG, c->rip, text, sizeof(text));
 	printf("%s case %llu at %llx:", k->name, (unsigned long long)c->number, (unsigned long long)c->rip);
-	show_bytes(" ", c->bytes, c->zi.length ? c->len : LS_BYTES);
-	printf("  %s\n", text);
+	show_code(k, c);
 	if (h->vector != s->vector || h->error != s->error || h->cr2 != s->cr2)
 		printf("    event: host %u error %x cr2 %llx, soft %u error %x cr2 %llx\n", h->vector, h->error,
 		       (unsigned long long)h->cr2, s->vector, s->error, (unsigned long long)s->cr2);
@@ -132,8 +151,19 @@ static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *
 
 static void write_code(struct ls *ls, const struct ls_case *c)
 {
-	memcpy(ls->soft_code + (c->rip - LS_CODE), c->bytes, sizeof(c->bytes));
-	ls_native_write_code(c->rip, c->bytes, sizeof(c->bytes));
+	static const u8 ud2[2] = {0x0f, 0x0b};
+	u8 bytes[LS_BYTES];
+
+	if (c->stream_len) {
+		memcpy(ls->soft_code + (c->rip - LS_CODE), c->stream, c->stream_len);
+		ls_native_write_code(c->rip, c->stream, c->stream_len);
+		return;
+	}
+	memcpy(bytes, c->bytes, sizeof(bytes));
+	if (c->repeats)
+		memcpy(bytes + c->len, ud2, sizeof(ud2));
+	memcpy(ls->soft_code + (c->rip - LS_CODE), bytes, sizeof(bytes));
+	ls_native_write_code(c->rip, bytes, sizeof(bytes));
 }
 
 /* True if both sides agree. */
@@ -149,6 +179,7 @@ static bool run_case(struct ls *ls, const struct ls_class *k, struct ls_case *c,
 	if (c->area)
 		ls_area_from_host(ls, c);
 	ls_soft_run(ls, c, k->fpu, &soft);
+	ls->ended += c->stream_len && host.vector == EXC_UD && host.rip == c->rip + c->stream_len - 2;
 	equal = results_equal(k, c, &host, &soft) && !memcmp(ls_native_data(), ls->soft_data, LS_DATA_SIZE);
 	if (!equal) {
 		if (!quiet)
@@ -182,6 +213,7 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 	memset(wrong, 0, sizeof(wrong));
 	memset(ls->per_mnemonic, 0, sizeof(ls->per_mnemonic));
 	ls->code32 = k->code32;
+	ls->ended = 0;
 	if (k->pinned)
 		ls_native_pin(ls);
 	ls_soft_mode(ls, k->code32, ls->checked);
@@ -199,8 +231,10 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 			if (k->make(ls, &c) && !ls_beyond_segment(ls, &c))
 				break;
 		}
-		ls->per_mnemonic[c.zi.mnemonic]++;
-		ls->covered[c.zi.mnemonic]++;
+		if (!c.stream_len) {
+			ls->per_mnemonic[c.zi.mnemonic]++;
+			ls->covered[c.zi.mnemonic]++;
+		}
 		if (run_case(ls, k, &c, !ls->verbose && bad >= SHOWN_MAX && wrong[c.zi.mnemonic] >= 2))
 			continue;
 		bad++;
@@ -213,13 +247,18 @@ static u64 run_class(struct ls *ls, const struct ls_class *k, u64 seed, u64 firs
 	for (unsigned m = 0; ls->verbose && m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
 		if (ls->per_mnemonic[m])
 			printf("  %-16s %llu\n", ZydisMnemonicGetString(m), (unsigned long long)ls->per_mnemonic[m]);
-	printf("%s: %llu instructions, %llu differ\n", k->name, (unsigned long long)count, (unsigned long long)bad);
+	if (ls->ended)
+		printf("%s: %llu streams, %llu ran to their end, %llu differ\n", k->name, (unsigned long long)count,
+		       (unsigned long long)ls->ended, (unsigned long long)bad);
+	else
+		printf("%s: %llu instructions, %llu differ\n", k->name, (unsigned long long)count,
+		       (unsigned long long)bad);
 	return bad;
 }
 
-static const struct ls_class *const classes[] = {&ls_class_int, &ls_class_int32,  &ls_class_vec, &ls_class_vec32,
-						 &ls_class_x87, &ls_class_x87_32, &ls_class_sys, &ls_class_sys32,
-						 &ls_class_any, &ls_class_any32};
+static const struct ls_class *const classes[] = {&ls_class_int, &ls_class_int32,  &ls_class_vec,    &ls_class_vec32,
+						 &ls_class_x87, &ls_class_x87_32, &ls_class_sys,    &ls_class_sys32,
+						 &ls_class_any, &ls_class_any32,  &ls_class_stream, &ls_class_stream32};
 
 int main(int argc, char **argv)
 {
@@ -253,6 +292,8 @@ int main(int argc, char **argv)
 			seed = strtoull(value, NULL, 0);
 		else if (!strcmp(argv[i], "--first"))
 			first = strtoull(value, NULL, 0);
+		else if (!strcmp(argv[i], "--drop-every"))
+			ls.drop_every = strtoull(value, NULL, 0);
 		else if (!strcmp(argv[i], "--class"))
 			only_class = value;
 		else if (!strcmp(argv[i], "--only"))

@@ -2,17 +2,20 @@
  * One instruction on the host's silicon: a signal frame loads every register and RFLAGS.TF, the next trap or fault
  * brings back what it left.
  *
- *     UD2 ──SIGILL──► handler: keep the frame, fill it from the case ──sigreturn──► the instruction ──SIGTRAP or
- * fault──► handler: read the frame, put the kept one back, RIP behind UD2 ──sigreturn──► ls_native_run goes on
+ *     ls_native_run: fill the frame from the case ──sigreturn──► the instruction ──SIGTRAP or fault──► handler: read
+ * the frame ──longjmp──► ls_native_run returns
  *
- * The kernel's frame holds the extended state in XSAVE's standard format (with FP_XSTATE_MAGIC1 in its software bytes).
- * RFLAGS.NT and ID do not travel through sigreturn, so no case may change them. Handlers run on their own stack, since
- * RSP is the case's, and put back the thread pointer (FS's base) before anything else.
+ * The frame is a copy of one that the kernel made, with the extended state in XSAVE's standard format (FP_XSTATE_MAGIC1
+ * in its software bytes). What may trap before it is done (REP, gathers: SDM vol. 3 18.3.1.4 "Single-Step Exception
+ * Condition", vol. 2 VPGATHERDD) and streams run without TF, up to a UD2 behind them. RFLAGS.NT and ID do not travel
+ * through sigreturn, so no case may change them. The handler runs on its own stack, since RSP is the case's, blocks
+ * nothing, since it does not return, and puts back the thread pointer (FS's base) before anything else.
  */
 #include <cpuid.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -27,16 +30,16 @@
  * null for it. */
 #define USER_CS32 0x23
 #define USER_DS	  0x2b
-#define STEPS_MAX 100000
 
 static struct {
-	enum { IDLE, STARTING, RUNNING } phase;
+	ucontext_t frame;
+	u8 frame_fpu[LS_XSAVE] __attribute__((aligned(64)));
+	gregset_t gregs; /* of the frame as it was learnt: segments */
+	enum { IDLE, LEARNING, RUNNING } phase;
 	const struct ls_case *c;
 	struct ls_result *r;
-	bool code32, fpu;
-	unsigned steps;
-	gregset_t kept;
-	u8 kept_fpu[LS_XSAVE];
+	bool fpu;
+	jmp_buf back;
 	u32 offset[XSAVE_COMPONENTS]; /* of the components in the frame: the host's, not a guest's */
 	struct sigaction sigfpe;      /* the software processor's */
 	bool bases;		      /* FS's and GS's bases are part of cases */
@@ -54,7 +57,7 @@ static u32 frame_size(const u8 *x)
 	if (magic != FRAME_MAGIC)
 		return 512;
 	memcpy(&size, x + FRAME_SW + 16, 4);
-	return MIN(size, LS_XSAVE);
+	return MIN(size, LS_XSAVE - 4);
 }
 
 static u64 frame_features(const u8 *x)
@@ -141,75 +144,81 @@ static void write_bases(const u64 base[2])
 	__asm__ volatile("wrfsbase %0\n\twrgsbase %1" : : "r"(base[0]), "r"(base[1]) : "memory");
 }
 
-static void start(ucontext_t *uc)
+/* Enters the state in run.frame: the kernel takes it for a signal handler's return. */
+static noreturn void enter(void)
 {
-	greg_t *g = uc->uc_mcontext.gregs;
-	u8 *x = (u8 *)uc->uc_mcontext.fpregs;
+	__asm__ volatile("mov %0, %%rsp\n\tmov $15, %%eax\n\tsyscall" : : "r"(&run.frame) : "memory");
+	__builtin_unreachable();
+}
 
-	memcpy(run.kept, g, sizeof(run.kept));
-	if (run.fpu) {
-		memcpy(run.kept_fpu, x, frame_size(x));
-		fpu_store(x, &run.c->st.fpu);
-	}
+static void start(const struct ls_case *c, bool code32)
+{
+	greg_t *g = run.frame.uc_mcontext.gregs;
+
+	memcpy(g, run.gregs, sizeof(run.gregs));
+	if (run.fpu)
+		fpu_store(run.frame_fpu, &c->st.fpu);
 	for (unsigned i = 0; i < 16; i++)
-		g[greg_of[i]] = run.c->st.gpr[i];
-	g[REG_RIP] = run.c->rip;
-	g[REG_EFL] = x86_rflags(&run.c->st) | FL_TF;
-	if (run.code32)
+		g[greg_of[i]] = c->st.gpr[i];
+	g[REG_RIP] = c->rip;
+	g[REG_EFL] = x86_rflags(&c->st) | (ls_runs_free(c) ? 0 : FL_TF);
+	if (code32)
 		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | USER_CS32;
 	run.phase = RUNNING;
-	run.steps = 0;
 	if (run.bases) {
-		run.base[0] = run.c->st.seg[FS].base;
-		run.base[1] = run.c->st.seg[GS].base;
+		run.base[0] = c->st.seg[FS].base;
+		run.base[1] = c->st.seg[GS].base;
 		write_bases(run.base);
 	}
 }
 
-static void finish(ucontext_t *uc)
+static void finish(const ucontext_t *uc)
 {
-	greg_t *g = uc->uc_mcontext.gregs;
-	u8 *x = (u8 *)uc->uc_mcontext.fpregs;
+	const greg_t *g = uc->uc_mcontext.gregs;
 	struct ls_result *r = run.r;
 
-	/* A repeated string instruction traps behind each element (SDM vol. 3 18.3.1.4 "Single-Step Exception
-	 * Condition"); so may a gather or scatter, when something interrupts it or in lieu of an element's fault (SDM
-	 * vol. 2 VPGATHERDD: "any traps or interrupts pending from already gathered elements"). */
-	if (run.c->repeats && g[REG_TRAPNO] == EXC_DB && (u64)g[REG_RIP] == run.c->rip && ++run.steps < STEPS_MAX) {
-		g[REG_EFL] |= FL_TF;
-		if (run.bases)
-			write_bases(run.base);
-		return;
-	}
 	memcpy(r->base, run.base, sizeof(r->base));
 	for (unsigned i = 0; i < 16; i++)
 		r->gpr[i] = g[greg_of[i]];
 	r->rip = g[REG_RIP];
 	r->rflags = g[REG_EFL];
 	r->vector = g[REG_TRAPNO];
+	/* The UD2 behind what runs free is where the software processor stops by itself. */
+	if (run.c->repeats && r->vector == EXC_UD && r->rip == run.c->rip + run.c->len)
+		r->vector = EXC_DB;
 	r->faulted = r->vector != EXC_DB;
 	r->error = g[REG_ERR];
 	r->cr2 = g[REG_CR2];
-	if (run.fpu) {
-		fpu_load(x, &r->fpu);
-		memcpy(x, run.kept_fpu, frame_size(x));
-	}
-	memcpy(g, run.kept, sizeof(run.kept));
-	g[REG_RIP] += 2;
-	run.phase = IDLE;
+	if (run.fpu)
+		fpu_load((const u8 *)uc->uc_mcontext.fpregs, &r->fpu);
+}
+
+/* The first signal shows what a frame looks like here. */
+static void learn(const ucontext_t *uc)
+{
+	memcpy(&run.frame, uc, offsetof(ucontext_t, uc_sigmask) + 8);
+	/* With FP_XSTATE_MAGIC2 at its end. */
+	memcpy(run.frame_fpu, uc->uc_mcontext.fpregs, frame_size((const u8 *)uc->uc_mcontext.fpregs) + 4);
+	memcpy(run.gregs, uc->uc_mcontext.gregs, sizeof(run.gregs));
+	run.frame.uc_mcontext.fpregs = (void *)run.frame_fpu;
 }
 
 static void on_signal(int sig, siginfo_t *si, void *ctx)
 {
 	switch (run.phase) {
-	case STARTING: start(ctx); return;
+	case LEARNING:
+		learn(ctx);
+		((ucontext_t *)ctx)->uc_mcontext.gregs[REG_RIP] += 2;
+		run.phase = IDLE;
+		return;
 	case RUNNING:
 		if (run.bases) {
 			read_bases(run.base);
 			write_bases(run.host_base);
 		}
 		finish(ctx);
-		return;
+		run.phase = IDLE;
+		_longjmp(run.back, 1);
 	case IDLE:
 		if (sig == SIGFPE && run.sigfpe.sa_sigaction)
 			run.sigfpe.sa_sigaction(sig, si, ctx);
@@ -240,7 +249,7 @@ int ls_native_init(struct ls *ls)
 	static const int signals[] = {SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE};
 	static u8 stack[65536] __attribute__((aligned(64)));
 	stack_t alt = {.ss_sp = stack, .ss_size = sizeof(stack)};
-	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
 	if (!map_at(LS_CODE, LS_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) ||
 	    !map_at(LS_DATA, LS_DATA_SIZE, PROT_READ | PROT_WRITE) || mprotect((void *)LS_RO, 4096, PROT_READ))
@@ -257,10 +266,11 @@ int ls_native_init(struct ls *ls)
 	run.bases = ls->bases;
 	if (run.bases)
 		read_bases(run.host_base);
-	sigfillset(&sa.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], &sa, signals[i] == SIGFPE ? &run.sigfpe : NULL))
 			return -errno;
+	run.phase = LEARNING;
+	asm volatile("ud2" ::: "memory");
 	return 0;
 }
 
@@ -289,7 +299,8 @@ void ls_native_run(const struct ls_case *c, bool code32, bool fpu, struct ls_res
 	run.c = c;
 	run.r = r;
 	run.fpu = fpu;
-	run.code32 = code32;
-	run.phase = STARTING;
-	asm volatile("ud2" ::: "memory");
+	if (_setjmp(run.back))
+		return;
+	start(c, code32);
+	enter();
 }
