@@ -125,10 +125,14 @@ bool ls_beyond_segment(const struct ls *ls, const struct ls_case *c)
 	for (unsigned i = 0; i < ARRAY_SIZE(implicit); i++)
 		if (!canonical(c->st.gpr[implicit[i]]))
 			return true;
-	for (unsigned i = 0; i < c->zi.operand_count_visible; i++)
+	for (unsigned i = 0; i < c->zi.operand_count_visible; i++) {
+		u64 ea = ls_operand_address(c, &c->op[i]) - seg->base;
+
+		/* The operand's last byte likewise. */
 		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-		    !canonical(ls_operand_address(c, &c->op[i]) - seg->base))
+		    (!canonical(ea) || (seg->base && !canonical(ea + MAX(c->op[i].size / 8, 1) - 1))))
 			return true;
+	}
 	return false;
 }
 

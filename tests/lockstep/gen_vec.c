@@ -443,13 +443,14 @@ static void mask_pointers(struct x86_fpu *f)
 
 static bool is_x87(const struct ls_case *c) { return c->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87; }
 
-static void mask_large(struct ls_result *host, struct ls_result *soft, bool area)
+static void mask_large(struct ls_result *host, struct ls_result *soft, bool pages)
 {
 	if (host->vector != EXC_PF || !soft->faulted)
 		return;
 	host->cr2 &= ~0xfffull;
 	soft->cr2 &= ~0xfffull;
-	if (area && soft->vector == EXC_PF && (host->cr2 == soft->cr2 + 4096 || host->cr2 == soft->cr2 - 4096))
+	if (pages && soft->vector == EXC_PF &&
+	    (host->cr2 == soft->cr2 + 4096 || host->cr2 == soft->cr2 - 4096 || (host->cr2 ^ soft->cr2) == 0x10000))
 		soft->cr2 = host->cr2;
 	if (soft->vector == EXC_GP || soft->vector == EXC_SS) {
 		soft->vector = host->vector;
@@ -488,7 +489,7 @@ void ls_mask_fpu(const struct ls_case *c, struct ls_result *host, struct ls_resu
 			mask_gather(c, host, soft);
 	for (unsigned i = 0; i < c->zi.operand_count; i++)
 		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && (c->op[i].size > 80 + 48 * !is_x87(c) || masked(c)))
-			mask_large(host, soft, loads_area(&c->zi));
+			mask_large(host, soft, loads_area(&c->zi) || c->zi.address_width == 16);
 	if (!loads_area(&c->zi) || host->faulted || c->op[0].type != ZYDIS_OPERAND_TYPE_MEMORY)
 		return;
 	la = ls_operand_address(c, &c->op[0]) + 28;
