@@ -109,25 +109,27 @@ static int list(bool json)
 	return EXIT_DONE;
 }
 
+static int usage(const char *why)
+{
+	fprintf(stderr, "nestbox cpus: %s\n", why);
+	return EXIT_USAGE;
+}
+
+static int take_option(void *ctx, int which, const char *v)
+{
+	if (which == CPUS_JSON) {
+		*(bool *)ctx = true;
+		return -1;
+	}
+	puts("nestbox cpus: the processor models for --cpu, and what of each this host can give\n");
+	opt_help(cpus_opts, ARRAY_SIZE(cpus_opts), stdout);
+	return EXIT_DONE;
+}
+
 int cmd_cpus(int argc, char **argv)
 {
-	struct opt_walk w;
 	bool json = false;
-	int which;
+	int code = opt_each(cpus_opts, ARRAY_SIZE(cpus_opts), argc - 1, argv + 1, take_option, usage, &json);
 
-	opt_start(&w, cpus_opts, ARRAY_SIZE(cpus_opts), argc - 1, argv + 1);
-	while ((which = opt_next(&w)) != OPT_END) {
-		switch (which) {
-		case CPUS_JSON: json = true; break;
-		case CPUS_HELP:
-			puts("nestbox cpus: the processor models for --cpu, and what of each this host can give\n");
-			opt_help(cpus_opts, ARRAY_SIZE(cpus_opts), stdout);
-			return EXIT_DONE;
-		case OPT_BAD: fprintf(stderr, "nestbox cpus: %s\n", w.why); return EXIT_USAGE;
-		default:
-			fprintf(stderr, "nestbox cpus: it takes no argument %.60s: see --help\n", w.value);
-			return EXIT_USAGE;
-		}
-	}
-	return list(json);
+	return code >= 0 ? code : list(json);
 }

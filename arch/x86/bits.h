@@ -117,6 +117,9 @@ enum x86_exception {
 #define DEBUGCTL_BTF BIT(1)
 #define DR7_FIXED BIT(10)
 #define DR7_GD BIT(13)
+/* Whether breakpoint i is on, for instructions (R/W field 0): SDM vol. 3 17.2.4 "Debug Control Register (DR7)". */
+static inline bool dr7_code(u64 dr7, unsigned i) { return (dr7 >> (2 * i) & 3) && !(dr7 >> (16 + 4 * i) & 3); }
+static inline bool dr7_any_code(u64 dr7) { return dr7_code(dr7, 0) || dr7_code(dr7, 1) || dr7_code(dr7, 2) || dr7_code(dr7, 3); }
 
 /*
  * Segment attributes as the VMCB keeps them (APM vol. 2 15.5.1): descriptor bits 40-47 and 52-55 side by side.

@@ -9,14 +9,6 @@
 #include "cpu/x86/seg.h"
 #include "cpu/x86/vmx.h"
 
-static bool code_breakpoint_armed(u64 dr7)
-{
-	for (unsigned i = 0; i < 4; i++)
-		if ((dr7 >> (2 * i) & 3) && !(dr7 >> (16 + 4 * i) & 3))
-			return true;
-	return false;
-}
-
 /* What IRET at `cpl` may change of RFLAGS; VM is the caller's. */
 static void load_flags(struct x86_cpu *cpu, u64 v, unsigned opsize, unsigned cpl)
 {
@@ -30,7 +22,7 @@ static void load_flags(struct x86_cpu *cpu, u64 v, unsigned opsize, unsigned cpl
 		mask |= FL_IOPL | (opsize > 2 ? FL_VIF | FL_VIP : 0);
 	if (cpl <= iopl)
 		mask |= FL_IF;
-	if (!code_breakpoint_armed(cpu->st.dr7))
+	if (!dr7_any_code(cpu->st.dr7))
 		v &= ~FL_RF;
 	x86_set_rflags(&cpu->st, (old & ~mask) | (v & mask));
 }

@@ -112,17 +112,9 @@ static u64 code_breakpoints(const struct x86_cpu *cpu)
 	u64 hits = 0, la = cpu->st.rip + (cpu->c.mode & 2 ? 0 : cpu->st.seg[CS].base);
 
 	for (unsigned i = 0; i < 4; i++)
-		if ((cpu->st.dr7 >> (2 * i) & 3) && !(cpu->st.dr7 >> (16 + 4 * i) & 3) && cpu->st.dr[i] == la)
+		if (dr7_code(cpu->st.dr7, i) && cpu->st.dr[i] == la)
 			hits |= BIT(i);
 	return hits;
-}
-
-static bool has_code_breakpoints(const struct x86_cpu *cpu)
-{
-	for (unsigned i = 0; i < 4; i++)
-		if ((cpu->st.dr7 >> (2 * i) & 3) && !(cpu->st.dr7 >> (16 + 4 * i) & 3))
-			return true;
-	return false;
 }
 
 /* One instruction with all that may happen around it: code breakpoint, shadow, single step, trace. */
@@ -143,7 +135,7 @@ static void run_single(struct x86_cpu *cpu)
 		x86_update_attention(cpu);
 	}
 	/* SDM vol. 3 18.3.1.1: behind a load of SS there is none. */
-	if (has_code_breakpoints(cpu) && !(cpu->st.rflags & FL_RF) && !(shadow & SHADOW_MOVSS)) {
+	if (dr7_any_code(cpu->st.dr7) && !(cpu->st.rflags & FL_RF) && !(shadow & SHADOW_MOVSS)) {
 		u64 hits = code_breakpoints(cpu);
 
 		if (hits) {

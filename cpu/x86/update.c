@@ -87,14 +87,6 @@ static void update_watch(struct x86_cpu *cpu)
 	tlb_flush_all(cpu);
 }
 
-static bool code_breakpoints_on(u64 dr7)
-{
-	for (unsigned i = 0; i < 4; i++)
-		if ((dr7 >> (2 * i) & 3) && !(dr7 >> (16 + 4 * i) & 3))
-			return true;
-	return false;
-}
-
 static void attention_set(struct x86_cpu *cpu, u32 bit, bool on)
 {
 	if (!!(atomic_load_explicit(&cpu->c.attention, memory_order_relaxed) & bit) == on)
@@ -158,7 +150,7 @@ void x86_update_attention(struct x86_cpu *cpu)
 	cpu->c.att_mask = mask;
 	attention_set(cpu, ATT_SHADOW, st->shadow);
 	attention_set(cpu, ATT_STEP,
-		      (st->rflags & FL_TF) || st->pending_db || code_breakpoints_on(st->dr7) ||
+		      (st->rflags & FL_TF) || st->pending_db || dr7_any_code(st->dr7) ||
 			      trace_on(cpu->topics, TRACE_INSN) || cpu->vcpu.debug.step || cpu->debug.skip);
 	update_watch(cpu);
 }

@@ -5,8 +5,8 @@
 #          512 MiB written, synced, and the same after a reboot; powers off
 #   work   inside: digests and ciphers against known answers, a program compiled there, stress-ng with --verify
 #
-# The root file system is made by debootstrap, which needs root and a mirror, once (NESTBOX_DEBIAN or the cache); without
-# them the test is skipped. NESTBOX_ARGS is handed to `nestbox run` (--accel soft unless it says otherwise).
+# The root file system is made by debootstrap, which needs root (or sudo) and a mirror, once (NESTBOX_DEBIAN or the cache);
+# without them the test is skipped. NESTBOX_ARGS is handed to `nestbox run` (--accel soft unless it says otherwise).
 set -eu
 nestbox=$1
 fetch_kernel=$2
@@ -16,7 +16,12 @@ PATH="$PATH:/sbin:/usr/sbin"
 guest= server=
 
 skip() { echo "skipped: $*"; exit 77; }
-[ "$(id -u)" -eq 0 ] || skip "not root: debootstrap and the owners of files in the image need it"
+# debootstrap and the owners of files in the image need root, nothing else does.
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+	as_root='sudo -n'
+	sudo -n true 2>/dev/null || skip "not root, and no sudo without a password: debootstrap needs it"
+fi
 for tool in debootstrap mke2fs ssh ssh-keygen busybox cpio; do
 	command -v "$tool" >/dev/null || skip "no $tool here"
 done
@@ -28,7 +33,7 @@ clean() {
 	[ -z "$guest" ] || kill "$guest" 2>/dev/null || true
 	[ -z "$server" ] || kill "$server" 2>/dev/null || true
 	wait
-	rm -rf "$tmp"
+	$as_root rm -rf "$tmp"
 }
 trap clean EXIT
 trap 'exit 1' INT TERM
@@ -45,22 +50,25 @@ make_tree() {
 	[ -e "$debian/usr/bin/stress-ng" ] && return
 	mkdir -p "$(dirname "$debian")"
 	new=$(mktemp -d "$debian.XXXXXX")
-	debootstrap --variant=minbase \
+	chmod 755 "$new"
+	$as_root env PATH="$PATH" debootstrap --variant=minbase \
 		--include=systemd-sysv,udev,dbus,iproute2,openssh-server,openssl,stress-ng,gcc,libc6-dev,curl,kmod,procps,login \
 		bookworm "$new" ${NESTBOX_MIRROR:+"$NESTBOX_MIRROR"} >"$tmp/debootstrap" 2>&1 || {
 		tail -n 3 "$tmp/debootstrap"
-		rm -rf "$new"
+		$as_root rm -rf "$new"
 		skip "debootstrap found no mirror"
 	}
 	mv "$new" "$debian"
 }
 
 make_image() {
+	ssh-keygen -q -t ed25519 -N '' -f "$tmp/key"
+	$as_root env PATH="$PATH" sh -euc "$(cat <<'AS_ROOT'
+	debian=$1 kernel=$2 version=$3 tmp=$4 owner=$5
 	root=$tmp/root
 	cp -a "$debian" "$root"
 	mkdir -p "$root/lib/modules" "$root/root/.ssh" "$root/etc/systemd/network"
 	cp -a "$kernel/lib/modules/$version" "$root/lib/modules/"
-	ssh-keygen -q -t ed25519 -N '' -f "$tmp/key"
 	cp "$tmp/key.pub" "$root/root/.ssh/authorized_keys"
 	chmod 700 "$root/root/.ssh"
 	echo 'LoginGraceTime 600' >"$root/etc/ssh/sshd_config.d/patience.conf"
@@ -75,7 +83,10 @@ make_image() {
 	rm -rf "$root/var/cache/apt/archives" "$root"/var/lib/apt/lists/*
 	truncate -s 2G "$tmp/disk.img"
 	mke2fs -q -t ext4 -d "$root" "$tmp/disk.img"
+	chown "$owner" "$tmp/disk.img"
 	rm -rf "$root"
+AS_ROOT
+	)" image "$debian" "$kernel" "$version" "$tmp" "$(id -u)"
 }
 
 # Only what finds the root: the driver of the disk, and busybox to insert it.
@@ -108,7 +119,7 @@ boot() {
 	: >"$tmp/console"
 	# shellcheck disable=SC2086
 	"$nestbox" run ${NESTBOX_ARGS:---accel soft} --memory 1G --kernel "$kernel/boot/vmlinuz-$version" \
-		--initrd "$tmp/initrd.gz" --append "console=ttyS0 panic=-1 quiet systemd.show_status=0" \
+		--initrd "$tmp/initrd.gz" --no-reboot --append "console=ttyS0 panic=-1 quiet systemd.show_status=0" \
 		--disk "$tmp/disk.img,discard=on,queues=2" --net "user,hostfwd=tcp::$port-:22" \
 		--timeout 1800 </dev/null >"$tmp/console" 2>"$tmp/err" &
 	guest=$!
