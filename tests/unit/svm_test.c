@@ -265,6 +265,27 @@ static void invalid(void **state)
 	world_free(w);
 }
 
+/* What --trace=vmexit tells of a round trip. */
+static void traced(void **state)
+{
+	struct world *w = WORLD(host_once, guest_vmmcall);
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	assert_int_equal(log_enable(w->vm.log, "vmexit,port", &w->e), 0);
+	log_trace_to(w->vm.log, f);
+	run(w);
+	fflush(f);
+	assert_non_null(strstr(text, ": cpu0 g0 0000000000002000 VMRUN vmcb 0x30000 asid "));
+	assert_non_null(strstr(text, "#VMEXIT VMMCALL code 0x81 "));
+	assert_non_null(strstr(text, ": cpu0 h0 "));
+	assert_non_null(strstr(text, " out 00f4 size 1 = "));
+	world_free(w);
+	fclose(f);
+	free(text);
+}
+
 static void io(void **state)
 {
 	struct world *w = WORLD(host_once, guest_out);
@@ -518,6 +539,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip),
 		cmocka_unit_test(invalid),
+		cmocka_unit_test(traced),
 		cmocka_unit_test(io),
 		cmocka_unit_test(msr),
 		cmocka_unit_test(nested_fault),

@@ -57,6 +57,27 @@ static void zero_exits_at_once(void **state)
 	world_free(w);
 }
 
+/* What --trace=vmexit tells of that. */
+static void traced(void **state)
+{
+	struct world *w = TIMED(calls, 0);
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	assert_int_equal(log_enable(w->vm.log, "vmexit", NULL), 0);
+	log_trace_to(w->vm.log, f);
+	vmx_run(w);
+	fflush(f);
+	assert_non_null(strstr(text, ": cpu0 g0 "));
+	assert_non_null(strstr(text, " VM entry vmcs 0x"));
+	assert_non_null(strstr(text, " VM exit "));
+	assert_non_null(strstr(text, " reason 52 qualification 0 "));
+	world_free(w);
+	fclose(f);
+	free(text);
+}
+
 static void value_is_saved(void **state)
 {
 	struct world *w = TIMED(calls, 0xffffffff);
@@ -76,6 +97,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(expires),
 		cmocka_unit_test(zero_exits_at_once),
+		cmocka_unit_test(traced),
 		cmocka_unit_test(value_is_saved),
 	};
 
