@@ -246,12 +246,12 @@ static unsigned count_prefixes(const u8 *bytes, unsigned avail, u32 mode)
 	return n;
 }
 
-/* AMD's UD0 has no ModRM, which Intel's counts for its length. */
+/* AMD's UD0 and UD1 have no ModRM, which Intel's count for their length. */
 static bool is_ud0(const u8 *bytes, u32 mode)
 {
 	unsigned n = count_prefixes(bytes, INSN_BYTES_MAX, mode);
 
-	return n + 2 <= INSN_BYTES_MAX && bytes[n] == 0x0f && bytes[n + 1] == 0xff;
+	return n + 2 <= INSN_BYTES_MAX && bytes[n] == 0x0f && (bytes[n + 1] == 0xff || bytes[n + 1] == 0xb9);
 }
 
 static bool is_vex(const u8 *p, u32 mode)
