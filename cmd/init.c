@@ -25,6 +25,7 @@
 #include "cmd/file.h"
 #include "cmd/init.h"
 #include "cmd/level.h"
+#include "cmd/tree.h"
 
 #define CHANNEL_WAIT_MS 10000
 
@@ -116,6 +117,8 @@ static void read_parameters(struct init *in)
 		in->level = (unsigned)strtoul(value, NULL, 10);
 	if (init_parameter("nestbox.depth", value, sizeof(value)))
 		in->depth = (unsigned)strtoul(value, NULL, 10);
+	in->guests = init_parameter("nestbox.guests", value, sizeof(value)) ? (unsigned)strtoul(value, NULL, 10) : 1;
+	in->guests = MIN(MAX(in->guests, 1u), TREE_GUESTS);
 	if (init_parameter("nestbox.timeout", value, sizeof(value)))
 		in->deadline_ms = strtoull(value, NULL, 10) * 1000;
 	in->report = init_parameter("nestbox.report", value, sizeof(value));
@@ -181,7 +184,8 @@ static void run_shell(void)
 
 int cmd_init(void)
 {
-	struct init in = {.channel = -1, .shell = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct init in = {
+		.channel = -1, .shell = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	struct err e = {0};
 
 	if (init_mount(&e)) {

@@ -15,6 +15,7 @@
 
 struct init {
 	unsigned level, depth; /* depth 0: no chain, an interactive root */
+	unsigned guests;       /* of the innermost level, side by side */
 	u64 deadline_ms;       /* of this level, in its own uptime; 0: none */
 	int channel;	       /* file descriptor, -1: none */
 	enum x86_vendor vendor;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 struct next {
 	struct init *in;
+	unsigned guest; /* 1...; 0: the only one */
 	struct channel_rx rx;
 	struct tail console;
 	bool error, done;
@@ -32,7 +34,7 @@ static void next_serial(void *ctx, const u8 *buf, size_t n) { tail_feed(&((struc
 
 static void next_channel(void *ctx, const u8 *buf, size_t n) { channel_rx_feed(&((struct next *)ctx)->rx, buf, n); }
 
-static void send_evidence(struct init *in, struct machine *m, u64 ms);
+static void send_evidence(const struct next *next);
 
 /* A level speaks for itself and for those inside it, never for one above. */
 static void next_message(void *ctx, json_t *msg)
@@ -45,10 +47,12 @@ static void next_message(void *ctx, json_t *msg)
 		return;
 	next->error |= !strcmp(type, "error");
 	next->done |= !strcmp(type, "done") && level == (json_int_t)next->in->level + 1;
+	if (next->guest)
+		json_object_set_new(msg, "guest", json_integer((json_int_t)next->guest));
 	channel_forward(next->in->channel, msg);
 	if (!strcmp(type, "up") &&
 	    level == (json_int_t)next->in->level + 1) { /* a kept chain: this level is up too then */
-		send_evidence(next->in, next->machine, init_uptime_ms() - next->started);
+		send_evidence(next);
 		init_up(next->in);
 	}
 }
@@ -63,15 +67,18 @@ static void send_console(struct next *next)
 	free(text);
 }
 
-static void send_evidence(struct init *in, struct machine *m, u64 ms)
+/* debugfs counts for all VMs together: of several each has what KVM tells the VM's owner. */
+static void send_evidence(const struct next *next)
 {
 	json_t *counters = init_kvm_counters();
-	json_int_t exits = json_integer_value(json_object_get(counters, "exits"));
+	json_int_t exits = next->guest ? 0 : json_integer_value(json_object_get(counters, "exits"));
+	double seconds = (double)(init_uptime_ms() - next->started) / 1000;
 
-	if (!exits) /* no debugfs: what KVM tells the VM's owner */
-		exits = (json_int_t)machine_exits(m);
-	channel_send(in->channel, in->level, "evidence",
-		     json_pack("{s:I, s:f, s:o}", "exits", exits, "seconds", (double)ms / 1000, "counters", counters));
+	if (!exits) /* no debugfs, or several */
+		exits = (json_int_t)machine_exits(next->machine);
+	channel_send(next->in->channel, next->in->level, "evidence",
+		     json_pack("{s:I, s:f, s:o, s:i}", "exits", exits, "seconds", seconds, "counters", counters,
+			       "guest", (int)next->guest));
 }
 
 static int run_next(struct next *next, struct machine *m, struct err *e)
@@ -80,12 +87,11 @@ static int run_next(struct next *next, struct machine *m, struct err *e)
 	char what[24];
 	enum vm_stop stop;
 
-	next->machine = m;
 	next->started = init_uptime_ms();
 	init_command_next(in, m);
 	stop = machine_run(m, e);
 	init_command_next(in, NULL);
-	send_evidence(in, m, init_uptime_ms() - next->started);
+	send_evidence(next);
 	if (in->report) /* now: with the VM go its counters */
 		init_send_section(in);
 	in->report = false;
@@ -102,53 +108,99 @@ static int run_next(struct next *next, struct machine *m, struct err *e)
 	return err_set(e, EIO, "L%u did not finish: %s", in->level + 1, level_stop_text(stop));
 }
 
+struct side { /* one of several guests */
+	struct next next;
+	pthread_t thread;
+	bool started;
+	int rc;
+	struct err e;
+};
+
+static void *run_side(void *ctx)
+{
+	struct side *s = ctx;
+
+	s->rc = run_next(&s->next, s->next.machine, &s->e);
+	return NULL;
+}
+
+/* Several are run by a thread each; the first error is the level's. */
+static int run_sides(struct side *side, unsigned n, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned k = 0; k < n && n > 1; k++)
+		side[k].started = !pthread_create(&side[k].thread, NULL, run_side, &side[k]);
+	for (unsigned k = 0; k < n; k++) {
+		if (side[k].started)
+			pthread_join(side[k].thread, NULL);
+		else
+			run_side(&side[k]);
+		if (side[k].rc && !rc) {
+			rc = side[k].rc;
+			*e = side[k].e;
+		}
+	}
+	return rc;
+}
+
 int init_next(struct init *in, struct err *e)
 {
-	struct next next = {.in = in, .rx = {.message = next_message, .ctx = &next}};
+	unsigned guests = in->level + 1 == in->depth ? in->guests : 1, made = 0;
+	struct side *side = calloc(guests, sizeof(*side));
 	struct log *log = log_new(stderr, "");
 	struct kernel_image kernel;
 	char *exec = init_exec_list();
-	struct machine *m;
 	char what[24];
 	u64 memory, now = init_uptime_ms();
 	int rc;
 
 	snprintf(what, sizeof(what), "starting L%u", in->level + 1);
-	rc = kernel_find(INITRAMFS_KERNEL, NULL, &kernel, e);
+	rc = side ? kernel_find(INITRAMFS_KERNEL, NULL, &kernel, e) : err_set(e, ENOMEM, "no memory");
 	if (rc) {
 		init_report(in, "failed", what, e->text);
 		goto out_log;
 	}
-	struct level_start start = {
-		.level = in->level + 1,
-		.depth = in->depth,
-		.accel = ACCEL_KVM,
-		.vendor = in->vendor,
-		.vcpus = (unsigned)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1), VM_VCPUS),
-		.timeout_ms = !in->deadline_ms			      ? 0
-			      : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
-								      : REPORT_MS,
-		.kernel = &kernel,
-		.busybox = initramfs_busybox(), /* it is here if it was asked for */
-		.exec = exec,
-		.keep = in->keep,
-		.report = in->report,
-		.serial = {next_serial, &next},
-		.channel = {next_channel, &next},
-		.log = log,
-	};
-	rc = level_new(&start, &m, &memory, e);
+	for (; made < guests && !rc; made += !rc) {
+		struct next *next = &side[made].next;
+		struct level_start start = {
+			.level = in->level + 1,
+			.depth = in->depth,
+			.guests = in->guests,
+			.accel = ACCEL_KVM,
+			.vendor = in->vendor,
+			.vcpus = (unsigned)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1), VM_VCPUS),
+			.timeout_ms = !in->deadline_ms			      ? 0
+				      : in->deadline_ms > now + 2 * REPORT_MS ? in->deadline_ms - now - REPORT_MS
+									      : REPORT_MS,
+			.kernel = &kernel,
+			.busybox = initramfs_busybox(), /* it is here if it was asked for */
+			.exec = exec,
+			.keep = in->keep,
+			.report = in->report,
+			.serial = {next_serial, next},
+			.channel = {next_channel, next},
+			.log = log,
+		};
+
+		*next = (struct next){
+			.in = in, .guest = guests > 1 ? made + 1 : 0, .rx = {.message = next_message, .ctx = next}};
+		rc = level_new(&start, &next->machine, &memory, e);
+	}
 	kernel_free(&kernel);
 	if (rc) {
 		init_report(in, "failed", what, e->text);
-		goto out_log;
+	} else {
+		channel_send(in->channel, in->level, "start",
+			     json_pack("{s:s, s:I}", "cpu", "host", "memory_mib", (json_int_t)(memory >> 20)));
+		rc = run_sides(side, made, e);
 	}
-	channel_send(in->channel, in->level, "start",
-		     json_pack("{s:s, s:I}", "cpu", "host", "memory_mib", (json_int_t)(memory >> 20)));
-	rc = run_next(&next, m, e);
-	machine_free(m);
-	channel_rx_free(&next.rx);
+	for (unsigned k = 0; k < made; k++) {
+		machine_free(side[k].next.machine);
+		channel_rx_free(&side[k].next.rx);
+	}
 out_log:
+	free(side);
 	free(exec);
 	log_free(log);
 	return rc;

@@ -70,14 +70,16 @@ const char *level_stop_text(enum vm_stop why)
 
 /*
  * What the level must hold: its kernel and root (twice while unpacking), room to work, and all of that again for each
- * level inside it.
+ * guest inside it.
  */
 static u64 level_memory(const struct level_start *s, size_t initrd)
 {
 	u64 inner = MAX(256 * MIB, 128 * MIB + 4 * (u64)initrd);
 	u64 outer = 384 * MIB + 6 * (u64)initrd;
 
-	return ALIGN_UP(inner + (s->depth > s->level ? s->depth - s->level : 0) * outer, 64 * MIB);
+	if (s->depth > s->level)
+		inner = MAX(s->guests, 1u) * inner + (s->depth - s->level) * outer;
+	return ALIGN_UP(inner, 64 * MIB);
 }
 
 static int level_command_line(const struct level_start *s, char *out, size_t room, struct err *e)
@@ -88,6 +90,8 @@ static int level_command_line(const struct level_start *s, char *out, size_t roo
 	if (s->depth)
 		n += snprintf(out + n, room - (size_t)n, " nestbox.level=%u nestbox.depth=%u nestbox.timeout=%llu",
 			      s->level, s->depth, (unsigned long long)s->timeout_ms / 1000);
+	if (s->depth && s->guests > 1)
+		n += snprintf(out + n, room - (size_t)n, " nestbox.guests=%u", s->guests);
 	if (s->depth && s->keep)
 		n += snprintf(out + n, room - (size_t)n, " nestbox.keep=1");
 	if (s->depth && s->report)

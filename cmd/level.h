@@ -19,8 +19,9 @@ struct level_kept {
 };
 
 struct level_start {
-	unsigned level; /* of the guest that is started: 1 on the host */
-	unsigned depth; /* the innermost level */
+	unsigned level;	 /* of the guest that is started: 1 on the host */
+	unsigned depth;	 /* the innermost level */
+	unsigned guests; /* of that level, side by side; 0: 1 */
 	enum machine_accel accel;
 	const char *cpu;
 	enum x86_vendor vendor;		  /* of the guest's processor: which KVM module it will need */

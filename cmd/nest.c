@@ -29,6 +29,7 @@
 
 enum nest_opt {
 	NEST_DEPTH,
+	NEST_GUESTS,
 	NEST_VENDOR,
 	NEST_ACCEL,
 	NEST_CPU,
@@ -53,6 +54,7 @@ enum nest_opt {
 
 static const struct opt nest_opts[] = {
 	[NEST_DEPTH] = {"depth", NULL, "N", "how many levels of guests (2)"},
+	[NEST_GUESTS] = {"guests", NULL, "N", "how many guests side by side in the innermost level, up to 8 (1)"},
 	[NEST_VENDOR] = {"vendor", NULL, "NAME", "whose processor L1 gets: amd (the default) or intel"},
 	[NEST_ACCEL] = {"accel", "-accel", "WHICH", "auto (the default), kvm, or soft: nestbox's own processor"},
 	[NEST_CPU] = {"cpu", "-cpu", "MODEL[,F=on|off]", "L1's processor (EPYC on soft, the host's on kvm)"},
@@ -81,7 +83,7 @@ const struct opt_table cmd_nest_options = {nest_opts, ARRAY_SIZE(nest_opts)};
 struct nest {
 	char *exec; /* "LEVEL COMMAND\n"... */
 	const char *accel_word, *cpu, *vendor_cpu, *kernel_file, *modules, *append, *dmesg, *trace;
-	u64 depth, smp, memory, timeout_ms, drop_every, shell_level;
+	u64 depth, guests, smp, memory, timeout_ms, drop_every, shell_level;
 	bool json, stat, console, keep;
 	bool told;   /* a kept chain is up, and the verdict is out */
 	int verdict; /* the exit code then */
@@ -138,6 +140,8 @@ static int take_option(void *ctx, int which, const char *v)
 	switch ((enum nest_opt)which) {
 	case NEST_DEPTH:
 		return opt_number(v, 2, TREE_LEVELS, &n->depth) ? -1 : usage("--depth wants a number from 2 to 8");
+	case NEST_GUESTS:
+		return opt_number(v, 1, TREE_GUESTS, &n->guests) ? -1 : usage("--guests wants a number from 1 to 8");
 	case NEST_VENDOR:
 		if (!strcmp(v, "intel"))
 			n->vendor_cpu = "Haswell-noTSX-IBRS";
@@ -161,8 +165,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case NEST_JSON: n->json = true; return -1;
 	case NEST_STAT: n->stat = true; return -1;
 	case NEST_TRACE: n->trace = v; return -1;
-	case NEST_DROP:
-		return opt_number(v, 0, UINT64_MAX, &n->drop_every) ? -1 : usage("--drop-every wants a number");
+	case NEST_DROP: return opt_number(v, 0, UINT64_MAX, &n->drop_every) ? -1 : usage("--drop-every wants a number");
 	case NEST_EXEC: return take_exec(n, v);
 	case NEST_CONSOLE: n->console = true; return -1;
 	case NEST_SHELL:
@@ -265,35 +268,48 @@ static void describe_host(const struct nest *n, char *out, size_t room)
 		 n->accel.engine == ACCEL_KVM ? "kvm" : "soft");
 }
 
-static void save_logs(const struct nest *n)
+/* false: no more of them are worth trying. */
+static bool save_log(const struct nest *n, const struct tree_level *l, unsigned level, unsigned guest)
 {
-	if (mkdir(n->dmesg, 0755) && errno != EEXIST)
-		fprintf(stderr, "nestbox nest: %s cannot be made: %s\n", n->dmesg, strerror(errno));
-	for (unsigned i = 1; i <= n->tree.depth; i++) {
-		char path[512];
+	char path[512], number[16] = "";
 
-		snprintf(path, sizeof(path), "%s/dmesg-L%u.txt", n->dmesg, i);
-		FILE *f = fopen(path, "w");
-		if (!f) {
-			fprintf(stderr, "nestbox nest: %s cannot be written: %s\n", path, strerror(errno));
-			return;
-		}
-		tree_print_log(&n->tree, i, f);
-		bool lost = ferror(f);
-		if (fclose(f) || lost)
-			fprintf(stderr, "nestbox nest: %s is not whole: %s\n", path, strerror(errno));
+	if (guest > 1)
+		snprintf(number, sizeof(number), ".%u", guest);
+	snprintf(path, sizeof(path), "%s/dmesg-L%u%s.txt", n->dmesg, level, number);
+	FILE *f = fopen(path, "w");
+	if (!f) {
+		fprintf(stderr, "nestbox nest: %s cannot be written: %s\n", path, strerror(errno));
+		return false;
 	}
+	tree_print_log(l, f);
+	bool lost = ferror(f);
+	if (fclose(f) || lost)
+		fprintf(stderr, "nestbox nest: %s is not whole: %s\n", path, strerror(errno));
+	return true;
 }
 
-static void print_complaints(const struct nest *n)
+static void save_logs(struct nest *n)
 {
-	for (unsigned i = 1; i <= n->tree.depth; i++) {
-		size_t k;
-		json_t *text;
+	const struct tree_level *l;
 
-		json_array_foreach(n->tree.level[i].complaints, k, text)
-			fprintf(stderr, "L%u's kernel complained: %s\n", i, json_string_value(text));
-	}
+	if (mkdir(n->dmesg, 0755) && errno != EEXIST)
+		fprintf(stderr, "nestbox nest: %s cannot be made: %s\n", n->dmesg, strerror(errno));
+	for (unsigned i = 1; i <= n->tree.depth; i++)
+		for (unsigned k = 1; (l = tree_guest(&n->tree, i, k)); k++)
+			if (!save_log(n, l, i, k))
+				return;
+}
+
+static void print_complaints(struct nest *n)
+{
+	const struct tree_level *l;
+	size_t at;
+	json_t *text;
+
+	for (unsigned i = 1; i <= n->tree.depth; i++)
+		for (unsigned k = 1; (l = tree_guest(&n->tree, i, k)); k++)
+			json_array_foreach(l->complaints, at, text)
+				fprintf(stderr, "L%u's kernel complained: %s\n", i, json_string_value(text));
 }
 
 /* The console of the level that broke, or the nearest one above it that left any words. */
@@ -390,6 +406,7 @@ static int nest_run(struct nest *n, struct signals *signals)
 		.drop_every = n->drop_every,
 		.level = 1,
 		.depth = (unsigned)n->depth,
+		.guests = (unsigned)n->guests,
 		.accel = n->accel.engine,
 		.cpu = n->accel.cpu,
 		.vendor = n->accel.vendor,
@@ -477,6 +494,7 @@ static int nest_prepare(struct nest *n)
 	}
 	describe_host(n, host, sizeof(host));
 	tree_start(&n->tree, (unsigned)n->depth, n->accel.signature, host, n->json ? NULL : stdout);
+	n->tree.guests = (unsigned)n->guests;
 	return -1;
 }
 
@@ -492,6 +510,7 @@ int cmd_nest(int argc, char **argv)
 		return EXIT_HOST;
 	n->accel_word = "auto";
 	n->depth = 2;
+	n->guests = 1;
 	n->smp = 1;
 	n->timeout_ms = UINT64_MAX;
 	n->rx = (struct channel_rx){.message = nest_message, .ctx = n};
@@ -500,6 +519,8 @@ int cmd_nest(int argc, char **argv)
 		n->timeout_ms = n->keep ? 0 : 300000;
 	if (code < 0 && n->keep && n->report.output)
 		code = usage("--keep and --report do not go together: nestbox report asks a chain that is kept");
+	if (code < 0 && n->guests > 1 && (n->keep || n->report.output))
+		code = usage("--guests does not go with --keep, --shell and --report: they know one guest in a level");
 	if (code < 0)
 		code = nest_prepare(n);
 	if (code < 0 && signals_start(&signals, &e)) {

@@ -16,9 +16,10 @@ const char *tree_text_of(const json_t *o, const char *key)
 	return s ? s : "?";
 }
 
-u64 tree_exits(const struct tree *t, unsigned n)
+u64 tree_exits(const struct tree *t, unsigned n, unsigned k)
 {
-	json_int_t exits = n ? json_integer_value(json_object_get(t->level[n].evidence, "exits")) : 0;
+	const json_t *evidence = k > 1 ? t->more[k - 2].evidence : n > 1 ? t->level[n - 1].evidence : NULL;
+	json_int_t exits = json_integer_value(json_object_get(evidence, "exits"));
 
 	return exits > 0 ? (u64)exits : 0;
 }
@@ -36,7 +37,7 @@ static void put(const struct tree *t, const char *s, size_t n)
 {
 	static const struct {
 		const char *utf8, *ascii;
-	} row[] = {{"└─", "`-"}, {"·", "-"}, {"µ", "u"}};
+	} row[] = {{"└─", "`-"}, {"├─", "|-"}, {"·", "-"}, {"µ", "u"}};
 
 	for (size_t i = 0; i < n;) {
 		unsigned k = 0;
@@ -144,12 +145,11 @@ static void add_parameters(const struct tree_level *l, FILE *out)
 	}
 }
 
-static void add_evidence(const struct tree *t, unsigned n, FILE *out)
+static void add_evidence(const struct tree_level *l, unsigned n, u64 count, FILE *out)
 {
-	const struct tree_level *l = &t->level[n];
 	char exits[32];
 
-	group_digits(tree_exits(t, n - 1), exits, sizeof(exits));
+	group_digits(count, exits, sizeof(exits));
 	fprintf(out, " · on L%u's KVM (%s exits", n - 1, exits);
 	if (l->cpuid_ns)
 		fprintf(out, l->cpuid_ns < 1000 ? ", cpuid %.0f ns" : ", cpuid %.1f µs",
@@ -182,9 +182,23 @@ void tree_print_exec(const struct tree *t, unsigned n, const json_t *exec)
 	fflush(out);
 }
 
-void tree_print_level(struct tree *t, unsigned n)
+/* "   └─ L2  nested guest       "; of several guests the one that is printed last closes the branch. */
+static void level_head(struct tree *t, unsigned n, unsigned k, char *out, size_t room)
 {
-	struct tree_level *l = &t->level[n];
+	bool several = n == t->depth && t->guests > 1, last = true;
+	char number[16] = "";
+
+	for (unsigned i = 1; several && i <= t->guests; i++)
+		last &= i == k || tree_guest(t, n, i)->printed;
+	if (several)
+		snprintf(number, sizeof(number), ".%u", k);
+	snprintf(out, room, "%*s%s L%u%s  %s   ", (int)(3 * (n - 1)), "", last ? "└─" : "├─", n, number,
+		 n < t->depth ? "guest hypervisor" : "nested guest    ");
+}
+
+void tree_print_level(struct tree *t, unsigned n, unsigned k)
+{
+	struct tree_level *l = tree_guest(t, n, k);
 	char head[80], *text = NULL;
 	size_t size, i;
 	json_t *exec;
@@ -195,14 +209,13 @@ void tree_print_level(struct tree *t, unsigned n)
 	f = open_memstream(&text, &size);
 	if (!f)
 		return;
+	level_head(t, n, k, head, sizeof(head));
 	l->printed = true;
-	snprintf(head, sizeof(head), "%*s└─ L%u  %s   ", (int)(3 * (n - 1)), "", n,
-		 n < t->depth ? "guest hypervisor" : "nested guest    ");
 	fprintf(f, "Linux %s", tree_text_of(l->hello, "kernel"));
 	if (l->kvm)
 		add_parameters(l, f);
-	if (n > 1 && t->level[n - 1].evidence)
-		add_evidence(t, n, f);
+	if (n > 1 && (k > 1 ? l->evidence : t->level[n - 1].evidence))
+		add_evidence(l, n, tree_exits(t, n, k), f);
 	fprintf(f, " · up in %.1f s", json_number_value(json_object_get(l->hello, "up_s")));
 	if (!fclose(f))
 		print_parts(t, head, text);

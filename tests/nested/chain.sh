@@ -72,6 +72,12 @@ shell) # typed here, run in L2; its end is the chain's end
 	run 2 nest --shell 3
 	one_sentence
 	;;
+guests) # side by side in L2
+	run 0 nest --accel soft --timeout 280 --guests 2
+	says out '─ L2\.1  nested guest .*exits'
+	says out '─ L2\.2  nested guest .*exits'
+	says out '^nested KVM works: 2 guests'
+	;;
 svm-off)
 	run 1 nest --accel soft --cpu EPYC,svm=off --timeout 200
 	says err 'L1.*(SVM|svm)'

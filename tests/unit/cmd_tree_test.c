@@ -67,7 +67,7 @@ static void tree_is_printed(void **state)
 	assert_int_equal(v.code, EXIT_DONE);
 	assert_string_equal(v.text, "nested KVM works: L2 ran on L1's KVM, not on emulation");
 	assert_int_equal(json_array_size(t.level[2].complaints), 1);
-	tree_print_log(&t, 2, f);
+	tree_print_log(&t.level[2], f);
 	fclose(f);
 	assert_string_equal(
 		text,
@@ -138,6 +138,45 @@ static void terminal_is_narrow(void **state)
 			    "   `- L2  nested guest       Linux 6.1 - on L1's KVM (12 041 exits, cpuid 4.2 us) - up in "
 			    "3.3 s\n");
 	free(text);
+}
+
+/* Two guests in L2: the second one's messages carry its number, and its evidence counts for itself. */
+static const char *const second[] = {
+	"{\"level\":2,\"guest\":2,\"type\":\"hello\",\"kernel\":\"6.1\",\"hypervisor\":\"KVMKVMKVM\",\"up_s\":4.4}",
+	"{\"level\":1,\"guest\":2,\"type\":\"evidence\",\"exits\":77}",
+	"{\"level\":2,\"guest\":2,\"type\":\"done\",\"up_s\":5}",
+};
+
+static void guests_stand_side_by_side(void **state)
+{
+	for (int without = -1; without < (int)ARRAY_SIZE(second); without++) {
+		struct tree_verdict v;
+		struct tree t;
+		char *text;
+		size_t size;
+		FILE *f = open_memstream(&text, &size);
+
+		tree_start(&t, 2, "NestboxNestb", "host", f);
+		t.guests = 2;
+		for (unsigned i = 0; i < ARRAY_SIZE(good); i++)
+			say(&t, good[i]);
+		assert_false(tree_is_up(&t));
+		for (int i = 0; i < (int)ARRAY_SIZE(second); i++)
+			if (i != without)
+				say(&t, second[i]);
+		say(&t, "{\"level\":2,\"guest\":3,\"type\":\"error\",\"what\":\"a guest that is not\"}");
+		tree_conclude(&t, NULL, &v);
+		fclose(f);
+		assert_int_equal(v.code, without < 0 ? EXIT_DONE : without == 1 ? EXIT_NOT_SO : EXIT_GUEST);
+		assert_true(without < 0 || !strncmp(v.text, "L2.2 ", 5));
+		if (without < 0)
+			assert_non_null(
+				strstr(text, "├─ L2.1  nested guest       Linux 6.1 · on L1's KVM (12 041 exits"));
+		if (without < 0)
+			assert_non_null(strstr(text, "└─ L2.2  nested guest       Linux 6.1 · on L1's KVM (77 exits)"));
+		tree_free(&t);
+		free(text);
+	}
 }
 
 static void commands_are_printed(void **state)
@@ -261,9 +300,13 @@ static void complaints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tree_is_printed),	cmocka_unit_test(terminal_is_narrow),
-		cmocka_unit_test(commands_are_printed), cmocka_unit_test(every_part_is_needed),
-		cmocka_unit_test(nonsense_is_survived), cmocka_unit_test(complaints),
+		cmocka_unit_test(tree_is_printed),
+		cmocka_unit_test(terminal_is_narrow),
+		cmocka_unit_test(guests_stand_side_by_side),
+		cmocka_unit_test(commands_are_printed),
+		cmocka_unit_test(every_part_is_needed),
+		cmocka_unit_test(nonsense_is_survived),
+		cmocka_unit_test(complaints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
