@@ -23,12 +23,12 @@
 static bool inside; /* a verb runs */
 static bool have_kvm;
 
-FILE *__real_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen(const char *path, const char *mode)
+FILE *__real_fopen64(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode)
 {
 	if (!inside || strstr(path, "/cmdline-crash-")) /* libFuzzer's own */
-		return __real_fopen(path, mode);
+		return __real_fopen64(path, mode);
 	errno = EACCES;
 	return NULL;
 }
