@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	tree_conclude(&t, how & 0x80 ? "it stopped" : NULL, &v);
 	fuzz_check(strnlen(v.text, sizeof(v.text)) < sizeof(v.text), "a verdict without an end");
 	for (unsigned i = 1; i <= t.depth; i++)
-		tree_print_log(&t, i, out);
+		for (unsigned k = 1; tree_guest(&t, i, k); k++)
+			tree_print_log(tree_guest(&t, i, k), out);
 	all = tree_json(&t, &v);
 	fuzz_check(all != NULL, "no JSON object");
 	json_decref(all);
