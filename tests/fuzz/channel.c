@@ -22,6 +22,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	if (!out)
 		out = fopen("/dev/null", "w");
 	tree_start(&t, 2 + how % (TREE_LEVELS - 1), "nestbox", "host", out);
+	t.guests = 1 + how % 3;
 	while (in.n) {
 		size_t n = MIN(piece, in.n);
 
