@@ -79,9 +79,10 @@ static const struct desc_field msr_rows[] = {
 static DESC(msrs_desc, struct x86_msrs, msr_rows);
 
 static const struct desc_field svm_rows[] = {
-	DESC_INT(struct x86_svm, vm_cr),    DESC_INT(struct x86_svm, hsave_pa),	  DESC_INT(struct x86_svm, vmcb),
-	DESC_INT(struct x86_svm, int_ctl),  DESC_INT(struct x86_svm, int_vector), DESC_INT(struct x86_svm, g_pat),
-	DESC_INT(struct x86_svm, in_guest), DESC_INT(struct x86_svm, gif),
+	DESC_INT(struct x86_svm, vm_cr),      DESC_INT(struct x86_svm, hsave_pa),   DESC_INT(struct x86_svm, vmcb),
+	DESC_INT(struct x86_svm, int_ctl),    DESC_INT(struct x86_svm, int_vector), DESC_INT(struct x86_svm, g_pat),
+	DESC_INT(struct x86_svm, pause_left), DESC_INT(struct x86_svm, pause_last), DESC_INT(struct x86_svm, in_guest),
+	DESC_INT(struct x86_svm, gif),
 };
 static DESC(svm_desc, struct x86_svm, svm_rows);
 
@@ -126,7 +127,6 @@ static const struct desc_field state_rows[] = {
 DESC(x86_state_desc, struct x86_state, state_rows);
 
 #define PAT_RESET		 0x0007040600070406ull
-#define TSC_RATIO_ONE		 BIT(32)
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
 #define MISC_ENABLE_NO_BTS	 BIT(11)
 #define MISC_ENABLE_NO_PEBS	 BIT(12)
@@ -149,7 +149,7 @@ static void reset_units(struct x86_state *st)
 		st->msr.misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS;
 		st->msr.ucode_rev = UCODE_REV << 32;
 	} else {
-		st->msr.tsc_ratio = TSC_RATIO_ONE;
+		st->msr.tsc_ratio = X86_TSC_RATIO_ONE;
 		st->msr.patch_level = UCODE_REV;
 	}
 }

@@ -49,6 +49,7 @@ struct x86_fpu {
 
 #define X86_MTRR_VAR 8
 #define MISC_ENABLE_MONITOR BIT(18)
+#define X86_TSC_RATIO_ONE BIT(32) /* APM vol. 2 15.30.5 "TSC Ratio MSR (C000_0104h)": 8 bits before the point, 32 behind */
 
 struct x86_msrs {
 	u64 efer, star, lstar, cstar, sfmask, kernel_gs_base;
@@ -77,6 +78,8 @@ struct x86_svm {
 	u64 int_ctl;  /* V_TPR, V_IRQ, V_GIF…: live copy while in_guest */
 	u64 int_vector;
 	u64 g_pat;    /* the guest's PAT under nested paging */
+	u64 pause_left; /* PAUSEs that the filter still lets pass, while in_guest */
+	u64 pause_last; /* the processor's count of instructions at the last of them */
 	u32 in_guest; /* 0 or 1 */
 	u32 gif;      /* 0 or 1; 1 at reset */
 };

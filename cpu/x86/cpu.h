@@ -214,6 +214,7 @@ struct x86_cache {
 	u64 guest_tsc_offset; /* the VMCB's or VMCS's */
 	u64 guest_tsc_mul;    /* of the host's TSC before that is added, 48 bits behind the point; 0: one */
 	u64 iopm, msrpm;     /* physical addresses, valid when intercepted */
+	u32 pause_count, pause_threshold; /* SVM's PAUSE filter */
 	struct vmx_cache vmx;
 	u64 vmcb_ctl_flags;  /* decoded control words that are not intercepts: see svm.h */
 	struct x86_event delivering; /* event whose delivery is in progress: EXITINTINFO */

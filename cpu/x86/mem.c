@@ -472,6 +472,18 @@ enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa)
 	return OUT_NEXT;
 }
 
+enum outcome mem_nested_pa(struct x86_cpu *cpu, u64 gpa, bool write, u64 *pa)
+{
+	struct tlb_spaces *s = cpu->spaces;
+	struct walk_access a = {.want = write ? WALK_W : WALK_R, .user = true};
+	struct walk w;
+
+	if (!walk_la(&s->nested, &s->mem, gpa, a, &w))
+		return x86_exit(cpu, EXIT_NPF, w.error | BIT(32), gpa);
+	*pa = w.pa;
+	return OUT_NEXT;
+}
+
 enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size)
 {
 	struct tlb_spaces *s = cpu->spaces;

@@ -131,6 +131,8 @@ enum outcome mem_probe(struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
 enum outcome mem_read_pa(struct x86_cpu *cpu, u64 la, u64 *pa) must_check;
 
 /* Reads instruction bytes: the physical address of la for execution at the present CPL. */
+/* A guest-physical address through the nested tables alone: APM vol. 2 15.33.1. OUT_EXIT: nested page fault. */
+enum outcome mem_nested_pa(struct x86_cpu *cpu, u64 gpa, bool write, u64 *pa) must_check;
 enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa) must_check;
 
 /* Physical memory as the processor sees it (RAM or MMIO), for tables and the VMCB. A store drops decoded code of the page. */

@@ -58,6 +58,20 @@ static bool feature_control_write(struct x86_cpu *cpu, unsigned n, u64 v)
 /* Write-only. Nothing is predicted here, so that a barrier has nothing to hold back. */
 static bool pred_cmd_write(struct x86_cpu *cpu, unsigned n, u64 v) { return !(v & ~1ull); }
 
+static bool tsc_ratio_read(struct x86_cpu *cpu, unsigned n, u64 *v)
+{
+	*v = cpu->st.msr.tsc_ratio;
+	return true;
+}
+static bool tsc_ratio_write(struct x86_cpu *cpu, unsigned n, u64 v)
+{
+	if (v >> 40)
+		return false;
+	cpu->st.msr.tsc_ratio = v;
+	if (cpu->st.svm.in_guest)
+		cpu->c.guest_tsc_mul = svm_tsc_mul(cpu);
+	return true;
+}
 
 static bool debugctl_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
@@ -318,6 +332,7 @@ const struct msr_call msr_calls[MSR_CALLS] = {
 	CALL(feature_control),
 	[MSR_CALL_pred_cmd] = {NULL, pred_cmd_write},
 	CALL(debugctl),
+	CALL(tsc_ratio),
 	CALL(mtrr_var),
 	[MSR_CALL_mtrr_fix64k] = {mtrr_fix_read, mtrr_fix_write},
 	CALL(mtrr_fix16k),

@@ -12,7 +12,10 @@
 #include "arch/x86/vmcb.h"
 #include "cpu/x86/cpu.h"
 
-#define SVM_INJECTING 1u /* c.vmcb_ctl_flags: EVENTINJ's own exception is on its way, which no intercept sees */
+/* c.vmcb_ctl_flags */
+#define SVM_INJECTING 1u /* EVENTINJ's own exception is on its way, which no intercept sees */
+#define SVM_VLS	      2u /* VMLOAD and VMSAVE take guest-physical addresses */
+#define SVM_VGIF      4u /* STGI and CLGI change V_GIF */
 
 /* Completes the exit recorded in c.vmexit: writes the VMCB, loads the host state. st.rip is what the VMCB's RIP shall
  * be; next_rip goes to nRIP (0: unknown; dropped for exits that have none). c.delivering becomes EXITINTINFO.
@@ -36,6 +39,24 @@ enum outcome svm_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, 
 enum outcome svm_check_msr(struct x86_cpu *cpu, u32 msr, bool write) must_check;
 /* An exception about to be delivered for the first time: OUT_EXIT if intercepted. */
 enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev) must_check;
+
+/* PAUSE is intercepted: does the filter let this one pass? Counts it. APM vol. 2 15.14.4 "Pause Intercept Filtering".
+ * VMX has no such filter: false. */
+bool svm_pause_passes(struct x86_cpu *cpu, const struct insn *in);
+
+/* c.guest_tsc_mul by the MSR, which has 32 bits behind the point. Ratio 0 comes as near as 2^-48. */
+static inline u64 svm_tsc_mul(const struct x86_cpu *cpu)
+{
+	u64 ratio = cpu->st.msr.tsc_ratio;
+
+	return ratio == X86_TSC_RATIO_ONE ? 0 : MAX(ratio << 16, 1);
+}
+
+/* APM vol. 2 15.33.2 "Virtual GIF (VGIF)": V_GIF 0 holds virtual interrupts. */
+static inline bool svm_vgif_holds(const struct x86_cpu *cpu)
+{
+	return (cpu->c.vmcb_ctl_flags & SVM_VGIF) && !(cpu->st.svm.int_ctl & VI_GIF);
+}
 
 /* V_INTR_MASKING: RFLAGS.IF of the host, not the guest's, decides about physical interrupts; svm_host_if is that bit.
  */

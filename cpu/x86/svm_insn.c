@@ -7,6 +7,7 @@
  */
 #include "arch/x86/model.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
 
 static u64 rax_address(const struct x86_cpu *cpu, const struct insn *in)
@@ -22,12 +23,19 @@ static enum outcome must_check vmcb_operand(struct x86_cpu *cpu, const struct in
 	return OUT_NEXT;
 }
 
-/* The VMCB's page; one that is not RAM is #GP(0), since no hypervisor means it. */
+/* The VMCB's page; one that is not RAM is #GP(0), since no hypervisor means it. APM vol. 2 15.33.1 "Virtual VMLOAD and
+ * VMSAVE": the operand is a guest's physical address, and a guest that is not in long mode exits. */
 static enum outcome must_check vmcb_map(struct x86_cpu *cpu, const struct insn *in, bool write, struct vmcb **v)
 {
+	bool virtual = cpu->c.vmcb_ctl_flags & SVM_VLS;
+	enum outcome o;
 	u64 pa;
-	enum outcome o = vmcb_operand(cpu, in, &pa);
 
+	if (virtual && !(cpu->st.msr.efer & EFER_LMA))
+		return x86_exit(cpu, write ? EXIT_VMSAVE : EXIT_VMLOAD, 0, 0);
+	o = vmcb_operand(cpu, in, &pa);
+	if (o == OUT_NEXT && virtual)
+		o = mem_nested_pa(cpu, pa, write, &pa);
 	if (o != OUT_NEXT)
 		return o;
 	*v = svm_page(cpu, pa, write);
@@ -102,11 +110,14 @@ static enum outcome op_vmsave(struct x86_cpu *cpu, const struct insn *in)
 	LEAVE(cpu, in, OUT_END);
 }
 
-/* APM vol. 2 15.17 "Global Interrupt Flag, STGI and CLGI Instructions". Held interrupts are taken before the next
- * instruction. */
+/* APM vol. 2 15.17 "Global Interrupt Flag, STGI and CLGI Instructions", 15.33.2 "Virtual GIF (VGIF)". Held interrupts
+ * are taken before the next instruction. */
 static enum outcome set_gif(struct x86_cpu *cpu, const struct insn *in, u32 gif)
 {
-	cpu->st.svm.gif = gif;
+	if (cpu->c.vmcb_ctl_flags & SVM_VGIF)
+		cpu->st.svm.int_ctl = (cpu->st.svm.int_ctl & ~VI_GIF) | (gif ? VI_GIF : 0);
+	else
+		cpu->st.svm.gif = gif;
 	x86_update_attention(cpu);
 	LEAVE(cpu, in, OUT_END);
 }

@@ -76,6 +76,26 @@ enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev
 			ev->vector == EXC_PF ? ev->cr2 : 0);
 }
 
+/*
+ * Which PAUSE of a spinning guest exits: the one that takes the counter to 0. The threshold's cycles are instructions
+ * here: a loop that spins is told from one that does not by its work, not by the host's speed.
+ */
+bool svm_pause_passes(struct x86_cpu *cpu, const struct insn *in)
+{
+	struct x86_svm *s = &cpu->st.svm;
+	u64 now = cpu->n.insns + in->pos;
+
+	if (cpu->c.vmx.on || !cpu->c.pause_count)
+		return false;
+	if (cpu->c.pause_threshold && now - s->pause_last > cpu->c.pause_threshold)
+		s->pause_left = cpu->c.pause_count;
+	s->pause_last = now;
+	if (s->pause_left <= 1)
+		return false;
+	s->pause_left--;
+	return true;
+}
+
 bool svm_intr_masked_by_vif(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
 bool svm_cr8_virtual(const struct x86_cpu *cpu) { return cpu->c.int_masking; }
 

@@ -11,8 +11,7 @@
  * holds a struct vmcb of which the state-save area is used; segments keep their hidden parts there. Nothing is flushed
  * but by TLB_CONTROL: the ASID is part of every translation's tag.
  *
- * LIMIT: no LBR virtualization, virtual VMLOAD/VMSAVE, virtual GIF, virtual NMI, AVIC, SEV, TSC ratio, pause filter;
- * CPUID offers none.
+ * LIMIT: no LBR virtualization, virtual NMI, AVIC, SEV; CPUID offers none.
  */
 #include <string.h>
 
@@ -118,8 +117,9 @@ static void controls_clear(struct x86_cpu *cpu)
 
 	memset(c->exits, 0, sizeof(c->exits));
 	c->guest = c->npt = c->int_masking = c->asid = 0;
-	c->ncr3 = c->guest_tsc_offset = c->iopm = c->msrpm = c->vmcb_ctl_flags = 0;
+	c->ncr3 = c->guest_tsc_offset = c->guest_tsc_mul = c->iopm = c->msrpm = c->vmcb_ctl_flags = 0;
 	c->host_cr4 = c->host_efer = c->host_rflags = 0;
+	c->pause_count = c->pause_threshold = 0;
 }
 
 /* The neutral exit numbers 0 to 8Fh are the SVM codes (exits.def), so the intercept words are their bitmap. */
@@ -138,6 +138,13 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 	c->asid = v->asid;
 	c->int_masking = (cpu->st.svm.int_ctl & VI_INTR_MASKING) != 0;
 	c->guest_tsc_offset = v->tsc_offset;
+	c->guest_tsc_mul = svm_tsc_mul(cpu);
+	c->pause_count = x86_has(cpu->model, X86F_PAUSEFILTER) ? v->pause_count : 0;
+	c->pause_threshold = x86_has(cpu->model, X86F_PFTHRESHOLD) ? v->pause_threshold : 0;
+	if ((v->virt_ext & VIRT_VMLOAD) && c->npt && x86_has(cpu->model, X86F_V_VMSAVE_VMLOAD))
+		c->vmcb_ctl_flags |= SVM_VLS;
+	if ((cpu->st.svm.int_ctl & VI_GIF_ENABLE) && x86_has(cpu->model, X86F_VGIF))
+		c->vmcb_ctl_flags |= SVM_VGIF;
 	c->iopm = ALIGN_DOWN(v->iopm, RAM_PAGE);
 	c->msrpm = ALIGN_DOWN(v->msrpm, RAM_PAGE);
 	c->host_cr4 = host->cr4;
@@ -171,10 +178,6 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 
 	if (v->virt_ext & VIRT_LBR)
 		log_limit(log, "SVM: LBR virtualization");
-	if (v->virt_ext & VIRT_VMLOAD)
-		log_limit(log, "SVM: virtual VMLOAD and VMSAVE");
-	if (v->int_ctl & VI_GIF_ENABLE)
-		log_limit(log, "SVM: virtual GIF");
 	if (v->int_ctl & VI_NMI_ENABLE)
 		log_limit(log, "SVM: virtual NMI");
 	if (v->int_ctl & VI_AVIC)
@@ -189,8 +192,8 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 
 static inline bool asks_unoffered(const struct vmcb_control *v)
 {
-	return v->virt_ext | (v->np_control & ~NP_ENABLE) | v->intercept4 >> 16 | v->intercept5 |
-	       (v->int_ctl & (VI_GIF_ENABLE | VI_NMI_ENABLE | VI_AVIC));
+	return (v->virt_ext & VIRT_LBR) | (v->np_control & ~NP_ENABLE) | v->intercept4 >> 16 | v->intercept5 |
+	       (v->int_ctl & (VI_NMI_ENABLE | VI_AVIC));
 }
 
 static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
@@ -214,6 +217,8 @@ static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
 	st->svm.int_ctl = b->c.int_ctl;
 	st->svm.int_vector = b->c.int_vector & 0xff;
 	st->shadow = b->c.int_state & 1 ? SHADOW_STI : 0;
+	st->svm.pause_left = b->c.pause_count;
+	st->svm.pause_last = cpu->n.insns;
 	st->svm.gif = 1;
 	st->activity = ACT_RUNNING;
 	st->pending_db = 0;
@@ -420,7 +425,7 @@ static void guest_save(struct x86_cpu *cpu, struct vmcb *v)
 	if (cpu->c.npt)
 		v->s.g_pat = st->svm.g_pat;
 	v->c.int_state = (v->c.int_state & ~1ull) | (st->shadow != 0);
-	v->c.int_ctl = (v->c.int_ctl & ~(u32)(VI_TPR | VI_IRQ)) | ((u32)st->svm.int_ctl & (VI_TPR | VI_IRQ));
+	v->c.int_ctl = (v->c.int_ctl & ~(u32)VI_LIVE) | ((u32)st->svm.int_ctl & VI_LIVE);
 	v->c.event_inj &= ~EVI_VALID;
 }
 

@@ -142,7 +142,7 @@ void x86_update_attention(struct x86_cpu *cpu)
 			mask |= ATT_NMI;
 		if (physical_if && !st->shadow)
 			mask |= ATT_INTR;
-		if (cpu->c.guest && guest_if && !st->shadow)
+		if (cpu->c.guest && guest_if && !st->shadow && !svm_vgif_holds(cpu))
 			mask |= ATT_VINTR;
 	}
 	if (st->activity == ACT_WAIT_SIPI)
