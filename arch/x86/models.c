@@ -27,10 +27,20 @@ static const u16 common[] = {
 };
 
 static const u16 epyc[] = {
-	F(RDSEED),     F(ADX),	       F(SMAP),	       F(CLFLUSHOPT),	   F(SHA_NI),	     F(XSAVEC),	 F(XSAVES),
-	F(CMP_LEGACY), F(SVM),	       F(SSE4A),       F(PREFETCHW),	   F(OSVW),	     F(TOPOEXT), F(MMXEXT),
-	F(SVM_NPT),    F(NRIP_SAVE),   F(VMCB_CLEAN),  F(FLUSHBYASID),	   F(DECODEASSISTS), F(BTC_NO),	 F(SRSO_NO),
-	F(TSC_SCALE),  F(PAUSEFILTER), F(PFTHRESHOLD), F(V_VMSAVE_VMLOAD), F(VGIF),	     END,
+	F(RDSEED),	  F(ADX),
+	F(SMAP),	  F(CLFLUSHOPT),
+	F(SHA_NI),	  F(XSAVEC),
+	F(XSAVES),	  F(CMP_LEGACY),
+	F(SVM),		  F(SSE4A),
+	F(PREFETCHW),	  F(OSVW),
+	F(TOPOEXT),	  F(MMXEXT),
+	F(SVM_NPT),	  F(NRIP_SAVE),
+	F(VMCB_CLEAN),	  F(FLUSHBYASID),
+	F(DECODEASSISTS), F(BTC_NO),
+	F(SRSO_NO),	  F(LBRV),
+	F(TSC_SCALE),	  F(PAUSEFILTER),
+	F(PFTHRESHOLD),	  F(V_VMSAVE_VMLOAD),
+	F(VGIF),	  END,
 };
 static const u16 epyc_rome[] = {F(UMIP), F(RDPID), F(CLWB), F(WBNOINVD), END};
 static const u16 epyc_milan[] = {
@@ -155,7 +165,7 @@ static void model_host(struct x86_model *m)
 	/* What the host itself may be denied by the hypervisor above it, but we have. */
 	if (m->vendor == X86_AMD)
 		add_set(m, (const u16[]){F(SVM), F(SVM_NPT), F(NRIP_SAVE), F(VMCB_CLEAN), F(FLUSHBYASID),
-					 F(DECODEASSISTS), F(BTC_NO), F(SRSO_NO), F(TSC_SCALE), F(PAUSEFILTER),
+					 F(DECODEASSISTS), F(BTC_NO), F(SRSO_NO), F(LBRV), F(TSC_SCALE), F(PAUSEFILTER),
 					 F(PFTHRESHOLD), F(V_VMSAVE_VMLOAD), F(VGIF), END});
 	else
 		x86_set_feature(m, F(VMX), true);

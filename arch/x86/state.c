@@ -62,6 +62,7 @@ static const struct desc_field msr_rows[] = {
 	DESC_ARR(struct x86_msrs, mc_addr),
 	DESC_ARR(struct x86_msrs, mc_misc),
 	DESC_INT(struct x86_msrs, feature_control),
+	DESC_ARR(struct x86_msrs, last_branch),
 	DESC_INT(struct x86_msrs, hwcr),
 	DESC_INT(struct x86_msrs, syscfg),
 	DESC_INT(struct x86_msrs, ls_cfg),

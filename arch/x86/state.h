@@ -61,6 +61,7 @@ struct x86_msrs {
 	u64 mcg_status;
 	u64 mc_ctl[8], mc_status[8], mc_addr[8], mc_misc[8];
 	u64 feature_control; /* IA32_FEATURE_CONTROL */
+	u64 last_branch[4]; /* AMD: LastBranchFromIP, LastBranchToIP, LastIntFromIP, LastIntToIP */
 	u64 hwcr, syscfg, ls_cfg, de_cfg, nb_cfg, patch_level, tsc_ratio; /* AMD */
 	u64 osvw[2];
 	u64 perf_ctl[6], perf_ctr[6]; /* AMD core counters: hold values, do not count */

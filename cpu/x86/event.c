@@ -19,6 +19,7 @@
  * only when the frame has been stored: what fails before leaves RIP, CPL and stack as they were.
  */
 #include "cpu/x86/exec.h"
+#include "cpu/x86/lbr.h"
 #include "cpu/x86/seg.h"
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vmexit.h"
@@ -416,7 +417,7 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 	cpu->c.delivering.kind = EV_NONE;
 	for (;;) {
 		unsigned insn_len = ev.insn_len;
-		u64 next;
+		u64 next, from = cpu->st.rip;
 
 		if (trace_on(cpu->topics, TRACE_INT))
 			trace_event(cpu, &ev);
@@ -426,6 +427,8 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 			o = deliver_once(cpu, &ev);
 			if (likely(o == OUT_NEXT)) {
 				cpu->c.delivering.kind = EV_NONE;
+				if (unlikely(cpu->st.msr.debugctl))
+					lbr_event(cpu, &ev, from - insn_len);
 				return OUT_JUMP;
 			}
 			insn_len = cpu->c.delivering.insn_len; /* 0 when the fault belongs to the new task */

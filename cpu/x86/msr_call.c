@@ -5,6 +5,7 @@
  *
  * Memory types are kept and read back, and change nothing: the host's memory is write-back throughout.
  */
+#include "cpu/x86/lbr.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/svm.h"
@@ -73,6 +74,12 @@ static bool tsc_ratio_write(struct x86_cpu *cpu, unsigned n, u64 v)
 	return true;
 }
 
+static bool last_branch_read(struct x86_cpu *cpu, unsigned n, u64 *v)
+{
+	*v = cpu->st.msr.last_branch[n];
+	return true;
+}
+
 static bool debugctl_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
 	*v = cpu->st.msr.debugctl;
@@ -80,11 +87,12 @@ static bool debugctl_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 }
 static bool debugctl_write(struct x86_cpu *cpu, unsigned n, u64 v)
 {
-	if (v & ~(cpu->st.vendor == X86_AMD ? 0x3full : DEBUGCTL_LBR | DEBUGCTL_BTF))
+	if (v & ~(cpu->st.vendor == X86_AMD ? DEBUGCTL_AMD : DEBUGCTL_LBR | DEBUGCTL_BTF))
 		return false;
-	if (v & DEBUGCTL_LBR)
+	if ((v & DEBUGCTL_LBR) && cpu->st.vendor != X86_AMD)
 		log_limit(cpu->vm->log, "DEBUGCTL.LBR: branches are not recorded");
 	cpu->st.msr.debugctl = v;
+	x86_update_attention(cpu);
 	return true;
 }
 
@@ -333,6 +341,7 @@ const struct msr_call msr_calls[MSR_CALLS] = {
 	[MSR_CALL_pred_cmd] = {NULL, pred_cmd_write},
 	CALL(debugctl),
 	CALL(tsc_ratio),
+	[MSR_CALL_last_branch] = {last_branch_read, NULL},
 	CALL(mtrr_var),
 	[MSR_CALL_mtrr_fix64k] = {mtrr_fix_read, mtrr_fix_write},
 	CALL(mtrr_fix16k),

@@ -26,6 +26,7 @@
 #include "cpu/x86/debug.h"
 #include "cpu/x86/decode.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/lbr.h"
 #include "cpu/x86/monitor.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/share.h"
@@ -161,6 +162,8 @@ static void run_single(struct x86_cpu *cpu)
 	/* OUT_RETRY from behind it: it is done, and its block was dropped by what it stored. */
 	if (o == OUT_RETRY && cpu->c.in->off)
 		o = OUT_END;
+	if (unlikely(lbr_on(&cpu->st)))
+		lbr_insn(cpu, cpu->c.in, o, start);
 	if (cpu->vcpu.debug.step && o != OUT_RETRY)
 		debug_hit(cpu, DEBUG_STEP);
 	if (shadow && cpu->c.guest == guest) {
@@ -168,7 +171,8 @@ static void run_single(struct x86_cpu *cpu)
 		x86_update_attention(cpu);
 	}
 	/*
-	 * TF as it was before counts, but SYSCALL and SYSRET heed what they have loaded. A load of SS has no trap of its own.
+	 * TF as it was before counts, but SYSCALL and SYSRET heed what they have loaded. A load of SS has no trap of
+	 * its own.
 	 */
 	if (cpu->c.in && (cpu->c.in->row == ROW_SYSCALL || cpu->c.in->row == ROW_SYSRET))
 		step = cpu->st.rflags & FL_TF;

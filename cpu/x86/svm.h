@@ -16,6 +16,7 @@
 #define SVM_INJECTING 1u /* EVENTINJ's own exception is on its way, which no intercept sees */
 #define SVM_VLS	      2u /* VMLOAD and VMSAVE take guest-physical addresses */
 #define SVM_VGIF      4u /* STGI and CLGI change V_GIF */
+#define SVM_LBR	      8u /* DEBUGCTL and the record of branches are the guest's own */
 
 /* Completes the exit recorded in c.vmexit: writes the VMCB, loads the host state. st.rip is what the VMCB's RIP shall
  * be; next_rip goes to nRIP (0: unknown; dropped for exits that have none). c.delivering becomes EXITINTINFO.

@@ -11,7 +11,7 @@
  * holds a struct vmcb of which the state-save area is used; segments keep their hidden parts there. Nothing is flushed
  * but by TLB_CONTROL: the ASID is part of every translation's tag.
  *
- * LIMIT: no LBR virtualization, virtual NMI, AVIC, SEV; CPUID offers none.
+ * LIMIT: no virtual NMI, AVIC, SEV; CPUID offers none.
  */
 #include <string.h>
 
@@ -19,6 +19,7 @@
 #include "arch/x86/vmrun_rules.h"
 #include "arch/x86/walk.h"
 #include "cpu/x86/block.h"
+#include "cpu/x86/lbr.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
@@ -143,6 +144,8 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 	c->pause_threshold = x86_has(cpu->model, X86F_PFTHRESHOLD) ? v->pause_threshold : 0;
 	if ((v->virt_ext & VIRT_VMLOAD) && c->npt && x86_has(cpu->model, X86F_V_VMSAVE_VMLOAD))
 		c->vmcb_ctl_flags |= SVM_VLS;
+	if ((v->virt_ext & VIRT_LBR) && x86_has(cpu->model, X86F_LBRV))
+		c->vmcb_ctl_flags |= SVM_LBR;
 	if ((cpu->st.svm.int_ctl & VI_GIF_ENABLE) && x86_has(cpu->model, X86F_VGIF))
 		c->vmcb_ctl_flags |= SVM_VGIF;
 	c->iopm = ALIGN_DOWN(v->iopm, RAM_PAGE);
@@ -176,8 +179,6 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 {
 	struct log *log = cpu->vm->log;
 
-	if (v->virt_ext & VIRT_LBR)
-		log_limit(log, "SVM: LBR virtualization");
 	if (v->int_ctl & VI_NMI_ENABLE)
 		log_limit(log, "SVM: virtual NMI");
 	if (v->int_ctl & VI_AVIC)
@@ -192,7 +193,7 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 
 static inline bool asks_unoffered(const struct vmcb_control *v)
 {
-	return (v->virt_ext & VIRT_LBR) | (v->np_control & ~NP_ENABLE) | v->intercept4 >> 16 | v->intercept5 |
+	return (v->np_control & ~NP_ENABLE) | v->intercept4 >> 16 | v->intercept5 |
 	       (v->int_ctl & (VI_NMI_ENABLE | VI_AVIC));
 }
 
@@ -222,6 +223,29 @@ static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
 	st->svm.gif = 1;
 	st->activity = ACT_RUNNING;
 	st->pending_db = 0;
+}
+
+/* APM vol. 2 15.23 "Last Branch Record Virtualization". */
+static void lbr_out(const struct x86_cpu *cpu, struct vmcb_save *s)
+{
+	const struct x86_msrs *m = &cpu->st.msr;
+
+	s->dbgctl = m->debugctl;
+	s->br_from = m->last_branch[0];
+	s->br_to = m->last_branch[1];
+	s->last_excp_from = m->last_branch[2];
+	s->last_excp_to = m->last_branch[3];
+}
+
+static void lbr_in(struct x86_cpu *cpu, const struct vmcb_save *s)
+{
+	struct x86_msrs *m = &cpu->st.msr;
+
+	m->debugctl = s->dbgctl & DEBUGCTL_AMD;
+	m->last_branch[0] = s->br_from;
+	m->last_branch[1] = s->br_to;
+	m->last_branch[2] = s->last_excp_from;
+	m->last_branch[3] = s->last_excp_to;
 }
 
 static void tlb_control(struct x86_cpu *cpu, const struct vmcb_control *v)
@@ -310,6 +334,10 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 		unoffered(cpu, &b.c);
 	guest_load(cpu, &b);
 	controls_load(cpu, &b.c, &host->s);
+	if (unlikely(cpu->c.vmcb_ctl_flags & SVM_LBR)) {
+		lbr_out(cpu, &host->s);
+		lbr_in(cpu, &b.s);
+	}
 	tlb_control(cpu, &b.c);
 	if (unlikely(!(b.c.np_control & NP_ENABLE) && !pdptes_load(cpu))) {
 		x86_exit(cpu, EXIT_INVALID, 0, 0);
@@ -422,6 +450,8 @@ static void guest_save(struct x86_cpu *cpu, struct vmcb *v)
 	v->s.cr2 = st->cr2;
 	v->s.dr6 = st->dr6;
 	v->s.dr7 = st->dr7;
+	if (unlikely(cpu->c.vmcb_ctl_flags & SVM_LBR))
+		lbr_out(cpu, &v->s);
 	if (cpu->c.npt)
 		v->s.g_pat = st->svm.g_pat;
 	v->c.int_state = (v->c.int_state & ~1ull) | (st->shadow != 0);
@@ -484,6 +514,8 @@ void svm_vmexit(struct x86_cpu *cpu, u64 next_rip)
 	st->svm.gif = 0;
 	st->svm.vmcb = 0;
 	st->svm.int_ctl = st->svm.int_vector = 0;
+	if (unlikely(cpu->c.vmcb_ctl_flags & SVM_LBR))
+		lbr_in(cpu, &host->s);
 	controls_clear(cpu);
 	host_load(cpu, &host->s);
 	x86_update_all(cpu);

@@ -4,6 +4,7 @@
  */
 #include "arch/x86/model.h"
 #include "cpu/x86/block.h"
+#include "cpu/x86/lbr.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/space.h"
 #include "cpu/x86/vmexit.h"
@@ -150,7 +151,7 @@ void x86_update_attention(struct x86_cpu *cpu)
 	cpu->c.att_mask = mask;
 	attention_set(cpu, ATT_SHADOW, st->shadow);
 	attention_set(cpu, ATT_STEP,
-		      (st->rflags & FL_TF) || st->pending_db || dr7_any_code(st->dr7) ||
+		      (st->rflags & FL_TF) || st->pending_db || lbr_on(st) || dr7_any_code(st->dr7) ||
 			      trace_on(cpu->topics, TRACE_INSN) || cpu->vcpu.debug.step || cpu->debug.skip);
 	update_watch(cpu);
 }
