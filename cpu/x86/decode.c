@@ -246,12 +246,13 @@ static unsigned count_prefixes(const u8 *bytes, unsigned avail, u32 mode)
 	return n;
 }
 
-/* AMD's UD0 and UD1 have no ModRM, which Intel's count for their length. */
-static bool is_ud0(const u8 *bytes, u32 mode)
+/* AMD's UD0, UD1 and undefined 0F A6 and A7 have no ModRM, which the decoder counts for their length. */
+static bool is_ud0(const u8 *bytes, unsigned avail, u32 mode)
 {
-	unsigned n = count_prefixes(bytes, INSN_BYTES_MAX, mode);
+	unsigned n = count_prefixes(bytes, avail, mode);
 
-	return n + 2 <= INSN_BYTES_MAX && bytes[n] == 0x0f && (bytes[n + 1] == 0xff || bytes[n + 1] == 0xb9);
+	return n + 2 <= avail && bytes[n] == 0x0f &&
+	       (bytes[n + 1] == 0xff || bytes[n + 1] == 0xb9 || (bytes[n + 1] & ~1) == 0xa6);
 }
 
 static bool is_vex(const u8 *p, u32 mode)
@@ -279,17 +280,18 @@ static unsigned vex_as_mov(const u8 *p, u8 *mov, unsigned left)
 }
 
 /*
- * Whether what the decoder calls invalid for its prefixes is longer than 15 bytes: #GP, which comes before #UD. Its
- * length is that of a defined instruction with the same opcode, address size and operand size; REX before C4, C5 or 62
- * takes them for their old meaning, an opcode with ModRM. `n`: prefixes; `bytes` are 20, zeros behind the fifteenth.
+ * How long what the decoder calls invalid is, 0 if that is unknown: what is longer than 15 bytes raises #GP, and what
+ * crosses into a page that cannot be fetched #PF, which both come before #UD. It is the length of a defined instruction
+ * with the same opcode, address size and operand size; REX before C4, C5 or 62 takes them for their old meaning, an
+ * opcode with ModRM. `n`: prefixes; `bytes` are 20, zeros behind those that are there.
  */
-static bool too_long(const ZydisDecoder *d, const u8 *bytes, unsigned n, u32 mode)
+static unsigned invalid_length(const ZydisDecoder *d, const u8 *bytes, unsigned n, u32 mode)
 {
 	bool rex = n && (mode & MODE_SIZE) == 2 && (bytes[n - 1] & 0xf0) == 0x40;
 	bool address = n && memchr(bytes, 0x67, n);
 	const u8 mandatory[] = {n && memchr(bytes, 0x66, n) ? 0x66 : 0, 0, 0x66, 0xf2, 0xf3};
 
-	for (unsigned i = 0; n && i < ARRAY_SIZE(mandatory); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(mandatory); i++) {
 		unsigned k = 0, left = INSN_BYTES_MAX - n, more = 0;
 		u8 copy[INSN_BYTES_MAX + 8] = {0};
 		ZydisDecodedInstruction zi;
@@ -307,9 +309,9 @@ static bool too_long(const ZydisDecoder *d, const u8 *bytes, unsigned n, u32 mod
 		if (rex && is_vex(bytes + n, mode))
 			copy[k] = 0x8b;
 		if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(d, NULL, copy, 15, &zi)))
-			return n + zi.length - k + more > INSN_BYTES_MAX;
+			return n + zi.length - k + more;
 	}
-	return false;
+	return 0;
 }
 
 unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in, bool *ends)
@@ -323,25 +325,30 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 	ZyanStatus status;
 
 	decoder_init(&decoder, mode, amd);
-	status = ZydisDecoderDecodeFull(&decoder, bytes, MIN(avail, INSN_BYTES_MAX), &zi, op);
+	avail = MIN(avail, INSN_BYTES_MAX);
+	status = ZydisDecoderDecodeFull(&decoder, bytes, avail, &zi, op);
+	if ((status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) && amd &&
+	    is_ud0(bytes, avail, mode))
+		return yield_fault(in, check_invalid, off, avail, ends);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < INSN_BYTES_MAX)
 		return 0;
-	if ((status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA) &&
-	    !(amd && is_ud0(bytes, mode)))
-		return yield_fault(in, check_too_long, off, MIN(avail, INSN_BYTES_MAX), ends);
+	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || status == ZYDIS_STATUS_NO_MORE_DATA)
+		return yield_fault(in, check_too_long, off, avail, ends);
 	if (!ZYAN_SUCCESS(status)) {
-		unsigned prefixes = count_prefixes(bytes, MIN(avail, INSN_BYTES_MAX), mode);
+		unsigned prefixes = count_prefixes(bytes, avail, mode), len;
 
-		if (avail < INSN_BYTES_MAX && (prefixes || bytes[0] == 0x62 || bytes[0] == 0xc4))
-			return 0; /* the bytes behind matter: the caller asks again with all of them */
 		memset(lax, 0, sizeof(lax));
-		memcpy(lax, bytes, MIN(avail, INSN_BYTES_MAX));
+		memcpy(lax, bytes, avail);
 		if (amd && decode_lax(&decoder, lax, INSN_BYTES_MAX, prefixes, (mode & MODE_SIZE) == 2, &zi, op)) {
+			if (zi.length > avail)
+				return 0;
 			b.bytes = lax;
 		} else {
-			bool gp = !(amd && is_ud0(lax, mode)) && too_long(&decoder, lax, prefixes, mode);
-
-			return yield_fault(in, gp ? check_too_long : check_invalid, off, MIN(avail, INSN_BYTES_MAX), ends);
+			len = amd && is_ud0(bytes, avail, mode) ? 2 : invalid_length(&decoder, lax, prefixes, mode);
+			/* While bytes behind may matter, the caller asks again with all of them. */
+			if (avail < INSN_BYTES_MAX && (len ? len > avail : prefixes))
+				return 0;
+			return yield_fault(in, len > INSN_BYTES_MAX ? check_too_long : check_invalid, off, avail, ends);
 		}
 	}
 

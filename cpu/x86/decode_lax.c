@@ -1,9 +1,9 @@
 /*
  * What AMD's processors ignore in VEX and EVEX prefixes, and Intel's answer with #UD, as the decoder does: the register
  * bits of VEX-encoded opmask operands beyond k7, EVEX.V' outside 64-bit code, EVEX.z of instructions that know no
- * masking, EVEX.b of the register forms of those that know a broadcast and no rounding, W of VPERMQ and VPERMPD. The
- * manuals do not list it (SDM vol. 2 2.7.11 "#UD Equations for EVEX", APM vol. 3 1.4 "VEX Prefix"); lockstep finds it
- * on silicon.
+ * masking and store nothing to memory, EVEX.b of the register forms of those that know a broadcast and no rounding, W
+ * of VPERMQ and VPERMPD; and LOCK of VERW with an operand in memory. The manuals do not list it (SDM vol. 2 2.7.11 "#UD
+ * Equations for EVEX", APM vol. 3 1.4 "VEX Prefix"); lockstep finds it on silicon.
  *
  * An encoding that the decoder refuses is tried again with such bits as if they were right, as few of them as possible.
  */
@@ -40,6 +40,33 @@ static unsigned lax_vex(const u8 *p, struct lax_bit *bits)
 	if (p[4] >> 6 == 3)
 		bits[n++] = (struct lax_bit){1, 5, true}; /* B */
 	return n;
+}
+
+/* The form of two bytes. */
+static unsigned lax_vex2(const u8 *p, struct lax_bit *bits)
+{
+	unsigned n = 0, opcode = p[2];
+
+	if (!is_opmask(1, opcode))
+		return 0;
+	bits[n++] = (struct lax_bit){1, 7, true}; /* R */
+	if (opcode < 0x90 && opcode != 0x44)
+		bits[n++] = (struct lax_bit){1, 6, true}; /* vvvv, inverted */
+	return n;
+}
+
+/* LOCK VERW, with REPE, which means nothing here, in the place of LOCK. */
+static bool lax_verw(const ZydisDecoder *d, u8 *bytes, unsigned avail, unsigned prefixes, ZydisDecodedInstruction *zi,
+		     ZydisDecodedOperand *op)
+{
+	const u8 *p = bytes + prefixes;
+
+	if (p[0] != 0x0f || p[1] != 0 || (p[2] >> 3 & 7) != 5 || p[2] >> 6 == 3)
+		return false;
+	for (unsigned i = 0; i < prefixes; i++)
+		if (bytes[i] == 0xf0)
+			bytes[i] = 0xf3;
+	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, bytes, avail, zi, op));
 }
 
 static bool decodes_with(const ZydisDecoder *d, const u8 *p, unsigned avail, unsigned byte, u8 keep, u8 set,
@@ -95,9 +122,13 @@ bool decode_lax(const ZydisDecoder *d, u8 *bytes, unsigned avail, unsigned prefi
 	unsigned n, at = prefixes;
 	u8 copy[INSN_BYTES_MAX];
 
+	if (at + 3 <= avail && lax_verw(d, bytes, avail, at, zi, op))
+		return true;
 	if (at + 6 > avail)
 		return false;
-	if (bytes[at] == 0xc4)
+	if (bytes[at] == 0xc5)
+		n = lax_vex2(bytes + at, bits);
+	else if (bytes[at] == 0xc4)
 		n = lax_vex(bytes + at, bits);
 	else if (bytes[at] == 0x62)
 		n = lax_evex(d, bytes + at, avail - at, code64, bits);
@@ -113,7 +144,8 @@ bool decode_lax(const ZydisDecoder *d, u8 *bytes, unsigned avail, unsigned prefi
 					copy[at + bits[i].byte] =
 						(u8)((copy[at + bits[i].byte] & ~(1u << bits[i].bit)) |
 						     (unsigned)bits[i].set << bits[i].bit);
-			if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, copy, avail, zi, op))) {
+			if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, copy, avail, zi, op)) &&
+			    !(bytes[at] == 0x62 && (bytes[at + 3] & ~copy[at + 3] & 0x80) && op_is_mem(&op[0]))) {
 				memcpy(bytes, copy, avail);
 				return true;
 			}

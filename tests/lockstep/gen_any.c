@@ -122,10 +122,28 @@ static bool make(struct ls *ls, struct ls_case *c)
 	return true;
 }
 
+/*
+ * A load across 4 GiB by EVEX whose mask the decoder here does not know: #GP or #PF. SDM vol. 3 5.3 "Limit Checking":
+ * with a limit of FFFFFFFFH such accesses may or may not raise #GP.
+ */
+static bool wraps(const struct ls_case *c, const struct ls_result *host, const struct ls_result *soft)
+{
+	if (c->zi.length || !memchr(c->bytes, 0x62, LS_BYTES) || host->vector != EXC_GP || soft->vector != EXC_PF)
+		return false;
+	for (unsigned i = 0; i < 8; i++)
+		if (c->st.gpr[i] <= 0xffffffff && c->st.gpr[i] > 0xffffffff - 64)
+			return true;
+	return false;
+}
+
 static void mask(const struct ls_case *c, struct ls_result *host, struct ls_result *soft)
 {
 	ls_mask_int(c, host, soft);
 	ls_mask_fpu(c, host, soft);
+	if (wraps(c, host, soft)) {
+		soft->vector = host->vector;
+		soft->error = host->error;
+	}
 }
 
 const struct ls_class ls_class_any = {.name = "any", .share = 5, .amd = true, .fpu = true, .make = make, .mask = mask};

@@ -484,6 +484,12 @@ void ls_mask_fpu(const struct ls_case *c, struct ls_result *host, struct ls_resu
 	mask_pointers(&soft->fpu);
 	if (!host->fpu.fdp)
 		soft->fpu.fdp = 0;
+	/* It may bring to light what was hidden when the state was loaded. */
+	if (c->zi.mnemonic == ZYDIS_MNEMONIC_FLDCW && !x87_pending(&c->st.fpu)) {
+		soft->fpu.fip = host->fpu.fip;
+		soft->fpu.fdp = host->fpu.fdp;
+		soft->fpu.fop = host->fpu.fop;
+	}
 	for (unsigned i = 0; i < c->zi.operand_count; i++)
 		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
 			mask_gather(c, host, soft);
