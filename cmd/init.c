@@ -159,13 +159,36 @@ static void run_level(struct init *in)
 	channel_send(in->channel, in->level, "done", json_pack("{s:f}", "up_s", (double)init_uptime_ms() / 1000));
 }
 
+/* A console that a module brings is not there when the kernel starts its process 1, which then has no open files. */
+static void open_standard_files(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", O_RDWR);
+}
+
+/* The console's own device: /dev/console cannot be a controlling terminal. A virtio console comes some time after its
+ * module. */
+static int open_terminal(void)
+{
+	const struct timespec nap = {.tv_nsec = 2000000};
+	const u64 until = init_uptime_ms() + CHANNEL_WAIT_MS;
+	char name[32];
+	int tty = -1;
+
+	if (init_parameter("console", name, sizeof(name)) && !strcmp(name, "hvc0"))
+		while ((tty = open("/dev/hvc0", O_RDWR | O_NOCTTY)) < 0 && init_uptime_ms() < until)
+			nanosleep(&nap, NULL);
+	return tty < 0 ? open("/dev/ttyS0", O_RDWR | O_NOCTTY) : tty;
+}
+
 static void run_shell(void)
 {
 	pid_t child = fork(), ended;
 	int status;
 
 	if (!child) {
-		int tty = open("/dev/ttyS0", O_RDWR); /* /dev/console cannot be a controlling terminal */
+		int tty = open_terminal();
 
 		setsid();
 		for (int fd = 0; tty >= 0 && fd < 3; fd++)
@@ -188,6 +211,7 @@ int cmd_init(void)
 		.channel = -1, .shell = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	struct err e = {0};
 
+	open_standard_files();
 	if (init_mount(&e)) {
 		init_report(&in, "failed", "mounts", e.text);
 		init_power_off();

@@ -85,7 +85,8 @@ static u64 level_memory(const struct level_start *s, size_t initrd)
 static int level_command_line(const struct level_start *s, char *out, size_t room, struct err *e)
 {
 	/* Where a reset starts the guest again, a panic is left on the screen. */
-	int n = snprintf(out, room, "console=ttyS0 quiet%s", s->kept ? "" : " panic=-1");
+	int n = snprintf(out, room, "console=%s quiet%s", s->terminal.write ? "hvc0" : "ttyS0",
+			 s->kept ? "" : " panic=-1");
 
 	if (s->depth)
 		n += snprintf(out + n, room - (size_t)n, " nestbox.level=%u nestbox.depth=%u nestbox.timeout=%llu",
@@ -143,6 +144,7 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 		.serial = s->serial,
 		.channel_name = s->depth || s->channel.write ? CHANNEL_NAME : NULL,
 		.channel = s->channel,
+		.terminal = s->terminal,
 		.timeout_ms = s->timeout_ms,
 		.disks = s->disks,
 		.ndisks = s->ndisks,

@@ -40,6 +40,7 @@ struct level_start {
 	bool report;	     /* each level sends its section of a report at its end */
 	const char *append;  /* more kernel command line, or NULL */
 	struct char_sink serial, channel;
+	struct char_sink terminal;	       /* as in struct machine_config: the guest's console is hvc0 then */
 	struct level_kept *kept;	       /* not NULL: a reset starts the guest again; NULL: it ends the run */
 	const struct inspect_symbols *symbols; /* may be NULL */
 	struct log *log;

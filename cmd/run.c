@@ -1,5 +1,5 @@
 /*
- * `nestbox run`: one guest at this level, its serial console on this terminal.
+ * `nestbox run`: one guest at this level, its console on this terminal: the serial port, or a virtio console.
  *
  * Without --initrd the guest gets nestbox's own root with busybox: a shell on the console, and power off when it ends.
  */
@@ -94,6 +94,8 @@ static int find_kernel(struct run *r)
 
 	if (r->o.vars && !r->o.bios)
 		return run_usage("--vars goes with --bios: the image that keeps its variables there");
+	if (r->o.bios && r->o.virtio_console)
+		return run_usage("--console virtio is for a kernel: firmware's terminal is the serial port");
 	if (r->o.bios && !r->o.kernel) {
 		r->whole = true;
 		return read_file(r->o.bios, &r->bios);
@@ -200,8 +202,13 @@ static void run_message(void *ctx, json_t *msg)
 
 static void run_channel(void *ctx, const u8 *buf, size_t n) { channel_rx_feed(&((struct run *)ctx)->rx, buf, n); }
 
+static void console_input(void *ctx, const u8 *buf, size_t n) { machine_terminal_input(ctx, buf, n); }
+static void console_size(void *ctx, unsigned rows, unsigned columns) { machine_terminal_size(ctx, rows, columns); }
+
 static int make(struct run *r, struct machine **m, struct err *e)
 {
+	const struct char_sink out = {terminal_write, NULL}, none = {0};
+	const struct char_sink serial = r->o.virtio_console ? none : out, terminal = r->o.virtio_console ? out : none;
 	struct machine_config cfg = {
 		.accel = r->accel.engine,
 		.cpu = r->accel.cpu,
@@ -209,16 +216,18 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.memory = r->o.memory,
 		.kernel = {r->kernel.data, r->kernel.size},
 		.initrd = {r->initrd.data, r->initrd.size},
-		.cmdline = r->o.append	? r->o.append
-			   : r->foreign ? ""
-					: "console=ttyS0",
+		.cmdline = r->o.append		 ? r->o.append
+			   : r->foreign		 ? ""
+			   : r->o.virtio_console ? "console=hvc0"
+						 : "console=ttyS0",
 		.kernel_name = r->kernel.path[0] ? r->kernel.path : NULL,
 		.bios = {r->bios.data, r->bios.size},
 		.vars = r->o.vars,
 		.vars_keep = r->o.snapshot,
 		.modules = r->o.nmodules,
 		.debug = {debugcon_write, r},
-		.serial = {terminal_write, NULL},
+		.serial = serial,
+		.terminal = terminal,
 		.timeout_ms = r->o.timeout_ms,
 		.testdev = r->o.testdev,
 		.drop_every = r->o.drop_every,
@@ -243,7 +252,8 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.kernel = &r->kernel,
 		.busybox = initramfs_busybox(),
 		.append = r->o.append,
-		.serial = {terminal_write, NULL},
+		.serial = serial,
+		.terminal = terminal,
 		.channel = {run_channel, r},
 		.kept = r->o.no_reboot ? NULL : &r->kept,
 		.symbols = r->symbols,
@@ -296,7 +306,8 @@ static int run_machine(struct run *r, struct signals *signals)
 		machine_free(m);
 		return fail(&e, e.code == EINVAL ? EXIT_USAGE : EXIT_HOST);
 	}
-	if (terminal_start(&terminal, m, NULL, &e)) {
+	if (terminal_start(&terminal, m,
+			   r->o.virtio_console ? &(struct terminal_sink){console_input, console_size, m} : NULL, &e)) {
 		instruments_stop(&instruments);
 		machine_free(m);
 		return fail(&e, EXIT_HOST);

@@ -24,6 +24,7 @@ enum run_opt {
 	RUN_DROP,
 	RUN_NOGRAPHIC,
 	RUN_SERIAL,
+	RUN_CONSOLE,
 	RUN_DISK,
 	RUN_NET,
 	RUN_BIOS,
@@ -47,7 +48,7 @@ static const struct opt run_opts[] = {
 	[RUN_MODULES] = {"modules", NULL, "DIR", "that kernel's modules, for the root without --initrd"},
 	[RUN_INITRD] = {"initrd", "-initrd", "FILE", "the initial root (nestbox's own: a busybox shell)"},
 	[RUN_MODULE] = {"module", NULL, "FILE[ WORDS]", "multiboot, PVH: a module with its words; up to 8"},
-	[RUN_APPEND] = {"append", "-append", "TEXT", "the kernel's command line (console=ttyS0 …)"},
+	[RUN_APPEND] = {"append", "-append", "TEXT", "the kernel's command line (console=ttyS0, or hvc0)"},
 	[RUN_TIMEOUT] = {"timeout", NULL, "TIME", "stop after so many seconds, or 5m, 1h (none)"},
 	[RUN_TESTDEV] = {"testdev", NULL, NULL, "test ports: writing V to 0xf4 ends the run with exit code 2V + 1"},
 	[RUN_STAT] = {"stat", NULL, NULL, "processor counters at the end"},
@@ -55,6 +56,8 @@ static const struct opt run_opts[] = {
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
 	[RUN_NOGRAPHIC] = {"nographic", "-nographic", NULL, NULL},
 	[RUN_SERIAL] = {"serial", "-serial", "stdio", NULL},
+	[RUN_CONSOLE] = {"console", NULL, "serial|virtio",
+			 "what the terminal is in the guest: ttyS0, or hvc0 (serial)"},
 	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also snapshot, queues=N, discard=on"},
 	[RUN_NET] = {"net", NULL, "user[,...]", "a network of the guest's own; hostfwd=tcp::2222-:22 lets ssh in"},
 	[RUN_BIOS] = {"bios", "-bios", "FILE", "firmware at the reset vector, such as SeaBIOS or OVMF"},
@@ -80,7 +83,7 @@ int run_usage(const char *why)
 
 static int run_help(void)
 {
-	puts("nestbox run [options]: one guest, its serial console here; Ctrl-A x leaves\n");
+	puts("nestbox run [options]: one guest, its console here; Ctrl-A x leaves\n");
 	opt_help(run_opts, ARRAY_SIZE(run_opts), stdout);
 	puts("\nexit codes: 0 the guest powered itself off, 2 usage, 3 the host refused, 4 the guest failed, 124 out "
 	     "of time");
@@ -140,6 +143,9 @@ static int take_option(void *ctx, int which, const char *v)
 		if (!strcmp(v, "stdio") || !strcmp(v, "mon:stdio"))
 			return -1;
 		return run_usage("--serial: only stdio is there yet");
+	case RUN_CONSOLE:
+		o->virtio_console = !strcmp(v, "virtio");
+		return o->virtio_console || !strcmp(v, "serial") ? -1 : run_usage("--console wants serial or virtio");
 	case RUN_DISK: return take_disk(o, v);
 	case RUN_NET: return take_net(o, v);
 	case RUN_GDB: o->gdb = v; return -1;

@@ -11,14 +11,21 @@ enum { RX, TX, CONTROL_RX, CONTROL_TX, QUEUES };
 
 /* ---- control: host to driver, 5.3.6.2 "Multiport Device Operation" ---- */
 
+static bool is_terminal(const struct virtio_console *c) { return !c->port_name[0]; }
+
 static size_t control_message(const struct virtio_console *c, u8 event, u8 *buf)
 {
 	struct virtio_console_control m = {.id = PORT, .event = event, .value = 1};
-	size_t name = event == VIRTIO_CONSOLE_PORT_NAME ? strlen(c->port_name) : 0;
+	/* 5.3.6.2: cols, rows. Some versions of Linux's driver take them the other way round. */
+	const u16 size[2] = {c->columns, c->rows};
+	const void *tail = event == VIRTIO_CONSOLE_RESIZE ? (const void *)size : c->port_name;
+	size_t n = event == VIRTIO_CONSOLE_RESIZE      ? sizeof(size)
+		   : event == VIRTIO_CONSOLE_PORT_NAME ? strlen(c->port_name)
+						       : 0;
 
 	memcpy(buf, &m, sizeof(m));
-	memcpy(buf + sizeof(m), c->port_name, name);
-	return sizeof(m) + name;
+	memcpy(buf + sizeof(m), tail, n);
+	return sizeof(m) + n;
 }
 
 static void controls_send(struct virtio_console *c)
@@ -41,6 +48,14 @@ static void control_queue(struct virtio_console *c, u8 event)
 		c->s.controls[c->s.ncontrols++] = event;
 }
 
+/* The size goes out as it is when the message is sent: one that waits is enough. */
+static void resize_queue(struct virtio_console *c)
+{
+	if (c->rows && c->columns && virtio_has(&c->virtio, VIRTIO_CONSOLE_F_SIZE) &&
+	    !memchr(c->s.controls, VIRTIO_CONSOLE_RESIZE, c->s.ncontrols))
+		control_queue(c, VIRTIO_CONSOLE_RESIZE);
+}
+
 static void control_receive(struct virtio_console *c, const struct virtio_console_control *m)
 {
 	if (trace_on(c->virtio.vm->topics, TRACE_CHANNEL))
@@ -53,8 +68,9 @@ static void control_receive(struct virtio_console *c, const struct virtio_consol
 		break;
 	case VIRTIO_CONSOLE_PORT_READY:
 		if (m->value && m->id == PORT) {
-			control_queue(c, VIRTIO_CONSOLE_PORT_NAME);
+			control_queue(c, is_terminal(c) ? VIRTIO_CONSOLE_CONSOLE_PORT : VIRTIO_CONSOLE_PORT_NAME);
 			control_queue(c, VIRTIO_CONSOLE_PORT_OPEN);
+			resize_queue(c);
 		}
 		break;
 	case VIRTIO_CONSOLE_PORT_OPEN:
@@ -132,6 +148,16 @@ void virtio_console_on_room(struct virtio_console *c, void (*cb)(void *ctx), voi
 	c->room_ctx = ctx;
 }
 
+void virtio_console_resize(struct virtio_console *c, unsigned rows, unsigned columns)
+{
+	c->rows = (u16)MIN(rows, 0xffffu);
+	c->columns = (u16)MIN(columns, 0xffffu);
+	if (!c->s.guest_open)
+		return; /* it is told when the port is ready */
+	resize_queue(c);
+	controls_send(c);
+}
+
 /* ---- virtio ---- */
 
 static void console_reset(void *dev)
@@ -158,31 +184,30 @@ static void console_notify(void *dev, unsigned q)
 
 static u64 config_read(void *dev, u32 offset, unsigned size)
 {
-	const struct virtio_console_config config = {.max_nr_ports = 1};
+	const struct virtio_console *c = dev;
+	const struct virtio_console_config config = {.cols = c->columns, .rows = c->rows, .max_nr_ports = 1};
 	u64 v = 0;
 
 	memcpy(&v, (const u8 *)&config + offset, size);
 	return v;
 }
 
-static const struct virtio_ops console_ops = {
-	.name = "virtio-console",
-	.id = VIRTIO_ID_CONSOLE,
-	.features = BIT(VIRTIO_CONSOLE_F_MULTIPORT),
-	.queues = QUEUES,
-	.queue_size = 128,
-	.config_size = offsetof(struct virtio_console_config, emerg_wr),
-	.reset = console_reset,
-	.notify = console_notify,
-	.config_read = config_read,
-};
+#define CONSOLE_OPS(features_)                                                                                         \
+	{                                                                                                              \
+		.name = "virtio-console", .id = VIRTIO_ID_CONSOLE, .features = (features_), .queues = QUEUES,          \
+		.queue_size = 128, .config_size = offsetof(struct virtio_console_config, emerg_wr),                    \
+		.reset = console_reset, .notify = console_notify, .config_read = config_read,                          \
+	}
+
+static const struct virtio_ops port_ops = CONSOLE_OPS(BIT(VIRTIO_CONSOLE_F_MULTIPORT));
+static const struct virtio_ops terminal_ops = CONSOLE_OPS(BIT(VIRTIO_CONSOLE_F_MULTIPORT) | BIT(VIRTIO_CONSOLE_F_SIZE));
 
 void virtio_console_init(struct virtio_console *c, struct vm *vm, const char *port_name, struct char_sink sink)
 {
 	memset(c, 0, sizeof(*c));
-	snprintf(c->port_name, sizeof(c->port_name), "%s", port_name);
+	snprintf(c->port_name, sizeof(c->port_name), "%s", port_name ? port_name : "");
 	c->sink = sink;
-	virtio_init(&c->virtio, vm, &console_ops, c);
+	virtio_init(&c->virtio, vm, is_terminal(c) ? &terminal_ops : &port_ops, c);
 	virtio_pci_init(&c->pci, &c->virtio, 0x078000);
 }
 

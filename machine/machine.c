@@ -30,6 +30,8 @@ static int check_config(const struct machine_config *cfg, struct err *e)
 		return err_set(e, EINVAL, "only firmware keeps variables: give its image");
 	if (cfg->bios.size && cfg->channel_name)
 		return err_set(e, EINVAL, "firmware's board has no place for the channel device");
+	if (cfg->bios.size && cfg->terminal.write)
+		return err_set(e, EINVAL, "firmware's terminal is the serial port: it has no virtio console");
 	return 0;
 }
 
@@ -90,6 +92,7 @@ static int make_board(struct machine *m, const struct machine_config *cfg, struc
 		.serial = cfg->serial,
 		.channel_name = cfg->channel_name,
 		.channel = cfg->channel,
+		.terminal = cfg->terminal,
 		.debug = cfg->debug,
 		.testdev = cfg->testdev,
 		.firmware = cfg->bios.size,
@@ -111,6 +114,10 @@ static int make_board(struct machine *m, const struct machine_config *cfg, struc
 	pc_firmware(&m->pc);
 	input_init(&m->serial, uart_source(&m->pc.uart));
 	uart_on_room(&m->pc.uart, input_room, &m->serial);
+	if (cfg->terminal.write) {
+		input_init(&m->terminal, virtio_console_source(&m->pc.terminal));
+		virtio_console_on_room(&m->pc.terminal, input_room, &m->terminal);
+	}
 	if (cfg->channel_name) {
 		input_init(&m->channel, virtio_console_source(&m->pc.console));
 		virtio_console_on_room(&m->pc.console, input_room, &m->channel);
@@ -259,6 +266,7 @@ void machine_free(struct machine *m)
 		vm_destroy(&m->vm);
 	}
 	input_destroy(&m->serial);
+	input_destroy(&m->terminal);
 	input_destroy(&m->channel);
 	pthread_cond_destroy(&m->wait);
 	pthread_mutex_destroy(&m->wait_lock);
@@ -280,6 +288,15 @@ static void add_input(struct machine *m, struct input *in, const void *buf, size
 }
 
 void machine_serial_input(struct machine *m, const void *buf, size_t n) { add_input(m, &m->serial, buf, n); }
+
+void machine_terminal_input(struct machine *m, const void *buf, size_t n) { add_input(m, &m->terminal, buf, n); }
+
+void machine_terminal_size(struct machine *m, unsigned rows, unsigned columns)
+{
+	vm_lock(&m->vm);
+	virtio_console_resize(&m->pc.terminal, rows, columns);
+	vm_unlock(&m->vm);
+}
 
 void machine_channel_input(struct machine *m, const void *buf, size_t n) { add_input(m, &m->channel, buf, n); }
 

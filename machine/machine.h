@@ -40,14 +40,15 @@ struct machine_config {
 	unsigned modules;
 	struct machine_module module[MACHINE_MODULES]; /* multiboot and PVH: after the initrd */
 	struct machine_blob bios;		       /* firmware at the reset vector, whole file; may be empty */
-	const char *vars;			       /* file below `bios` that firmware keeps its variables in; or NULL */
-	bool vars_keep;				       /* it stays as it is: changes are gone afterwards */
-	struct machine_blob initrd;		       /* may be empty */
+	const char *vars;	    /* file below `bios` that firmware keeps its variables in; or NULL */
+	bool vars_keep;		    /* it stays as it is: changes are gone afterwards */
+	struct machine_blob initrd; /* may be empty */
 	const char *cmdline;
 	struct char_sink serial;	  /* output of COM1; write NULL: discarded */
 	struct char_sink debug;		  /* with `testdev` or `bios`: bytes written to ports 0xe9 and 0x402 */
 	const char *channel_name;	  /* name of the virtio-console port, NULL: no such device */
 	struct char_sink channel;	  /* what the guest writes to that port */
+	struct char_sink terminal;	  /* output of a virtio console (hvc0); write NULL: no such device */
 	const struct disk_options *disks; /* ndisks of them (host/disk.h) */
 	unsigned ndisks;
 	const struct net_options *net; /* host/net.h; NULL: no network */
@@ -76,9 +77,13 @@ void machine_stop(struct machine *m, enum vm_stop why);
 struct vm *machine_vm(struct machine *m);
 struct pc *machine_pc(struct machine *m);
 const struct inspect_symbols *machine_symbols(const struct machine *m);
-/* Bytes for COM1 and for the channel port, queued until the guest takes them. Any thread, lock not held. */
+/* Bytes for COM1, for the virtio console and for the channel port, queued until the guest takes them. Any thread, lock
+ * not held. */
 void machine_serial_input(struct machine *m, const void *buf, size_t n);
+void machine_terminal_input(struct machine *m, const void *buf, size_t n);
 void machine_channel_input(struct machine *m, const void *buf, size_t n);
+/* The size of the terminal behind the virtio console. Any thread, lock not held. */
+void machine_terminal_size(struct machine *m, unsigned rows, unsigned columns);
 /* KVM's count of VM exits (ACCEL_KVM), or the software processor's. */
 u64 machine_exits(struct machine *m);
 void machine_free(struct machine *m);

@@ -30,7 +30,7 @@ struct machine {
 	struct kvm_vm *kvm;
 	struct pc pc;
 	struct backend backend;
-	struct input serial, channel;
+	struct input serial, terminal, channel;
 	struct machine_config cfg; /* what it points to stays the caller's (machine.h) */
 	struct runner runner[VM_VCPUS];
 	pthread_mutex_t wait_lock;

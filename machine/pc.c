@@ -13,12 +13,13 @@
 
 #include "machine/map.h"
 
-#define NO_IRQ	     0xffu
-#define SLOT_CONSOLE 29u
-#define SLOT_TESTDEV 30u
-#define SLOT_RNG     2u
-#define SLOT_NET     3u
-#define SLOT_DISK    4u /* of the first */
+#define NO_IRQ	      0xffu
+#define SLOT_TERMINAL 28u
+#define SLOT_CONSOLE  29u
+#define SLOT_TESTDEV  30u
+#define SLOT_RNG      2u
+#define SLOT_NET      3u
+#define SLOT_DISK     4u /* of the first */
 
 /* Which ISA interrupt each PIRQ gets where no firmware decides. */
 static const u8 pirq_irq[PCI_INTX] = {10, 10, 11, 11};
@@ -154,6 +155,12 @@ static void init_console(struct pc *pc, struct irq_line line)
 	pci_attach(&pc->pci, &pc->console.pci.pci, SLOT_CONSOLE);
 }
 
+static void init_terminal(struct pc *pc, struct irq_line line)
+{
+	virtio_console_init(&pc->terminal, pc->vm, NULL, pc->cfg.terminal);
+	pci_attach(&pc->pci, &pc->terminal.pci.pci, SLOT_TERMINAL);
+}
+
 static void init_rng(struct pc *pc, struct irq_line line)
 {
 	virtio_rng_init(&pc->rng, pc->vm, pc->cfg.entropy);
@@ -185,6 +192,7 @@ enum when {
 	ALWAYS,
 	OWN_IRQCHIP,
 	WITH_CHANNEL,
+	WITH_TERMINAL,
 	WITH_TESTDEV,
 	WITH_FIRMWARE,
 	WITH_EITHER,
@@ -242,6 +250,9 @@ static const struct chip chips[] = {
 	{&virtio_console_class, AT(console), WITH_CHANNEL, NO_IRQ, init_console, {{0}}},
 	{&virtio_class, AT(console.virtio), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
 	{&pci_function_class, AT(console.pci.pci), WITH_CHANNEL, NO_IRQ, NULL, {{0}}},
+	{&virtio_console_class, AT(terminal), WITH_TERMINAL, NO_IRQ, init_terminal, {{0}}},
+	{&virtio_class, AT(terminal.virtio), WITH_TERMINAL, NO_IRQ, NULL, {{0}}},
+	{&pci_function_class, AT(terminal.pci.pci), WITH_TERMINAL, NO_IRQ, NULL, {{0}}},
 	{&virtio_rng_class, AT(rng), WITH_ENTROPY, NO_IRQ, init_rng, {{0}}},
 	{&virtio_class, AT(rng.virtio), WITH_ENTROPY, NO_IRQ, NULL, {{0}}},
 	{&pci_function_class, AT(rng.pci.pci), WITH_ENTROPY, NO_IRQ, NULL, {{0}}},
@@ -273,6 +284,7 @@ static bool present(const struct pc *pc, const struct chip *c)
 	switch (c->when) {
 	case OWN_IRQCHIP: return !pc->cfg.irqchip_set;
 	case WITH_CHANNEL: return pc->cfg.channel_name;
+	case WITH_TERMINAL: return pc->cfg.terminal.write;
 	case WITH_TESTDEV: return pc->cfg.testdev;
 	case WITH_FIRMWARE: return pc->cfg.firmware;
 	case WITH_EITHER: return pc->cfg.testdev || pc->cfg.firmware;

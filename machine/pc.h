@@ -56,8 +56,9 @@ struct pc_config {
 	struct char_sink serial;
 	const char *channel_name; /* NULL: no console device */
 	struct char_sink channel;
-	struct char_sink debug; /* ports 0xe9 and 0x402 */
-	struct entropy entropy; /* fill NULL: no such device */
+	struct char_sink terminal; /* of a virtio console; write NULL: no such device */
+	struct char_sink debug;	   /* ports 0xe9 and 0x402 */
+	struct entropy entropy;	   /* fill NULL: no such device */
 	unsigned ndisks;
 	struct pc_disk disk[PC_DISKS];
 	struct net_sink net; /* send NULL: no network device */
@@ -88,7 +89,7 @@ struct pc {
 	struct piix piix;
 	struct pci_bus pci;
 	struct pci_device bridge;
-	struct virtio_console console;
+	struct virtio_console console, terminal; /* the channel's port; a console port */
 	struct virtio_rng rng;
 	struct virtio_net net;
 	struct virtio_blk blk[PC_DISKS];

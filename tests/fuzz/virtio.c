@@ -88,8 +88,10 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		r.h.pci = &r.net.pci;
 		r.h.queues = r.net.virtio.ops->queues;
 	} else if (DEVICE == CONSOLE) {
-		virtio_console_init(&r.console, &r.h.vm, "org.example.port", (struct char_sink){on_write, &r});
+		virtio_console_init(&r.console, &r.h.vm, size & 1 ? "org.example.port" : NULL,
+				    (struct char_sink){on_write, &r});
 		virtio_console_on_room(&r.console, on_room, &r);
+		virtio_console_resize(&r.console, 25, 80);
 		r.h.pci = &r.console.pci;
 		r.h.queues = r.console.virtio.ops->queues;
 	} else {

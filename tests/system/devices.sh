@@ -1,5 +1,6 @@
 #!/bin/sh
 # A disk and a network in the busybox guest: what it writes is in the file, what the host serves on its loopback arrives there.
+# Then a guest whose terminal is a virtio console.
 # Usage: devices.sh NESTBOX FETCH-KERNEL [ACCELERATOR [CPUS [KERNEL-WORDS]]]
 set -eu
 nestbox=$1
@@ -66,4 +67,18 @@ case ${5:-} in
 *noapic*) tr -d '\r' <"$tmp/console" | grep -Eq '^ *1[01]:.*XT-PIC.*virtio' || die "no PCI interrupt through the 8259 pair" ;;
 *nomsi*) tr -d '\r' <"$tmp/console" | grep -Eq '^ *1[6-9]:.*IO-APIC.*virtio' || die "no PCI interrupt through the I/O APIC" ;;
 esac
+[ -z "${5:-}" ] || { echo good; exit 0; }
+
+: >"$tmp/console"
+"$nestbox" run --accel "$accelerator" --kernel "$kernel"/boot/vmlinuz-* --modules "$kernel" --timeout 90 --console virtio <"$tmp/in" >"$tmp/console" 2>"$tmp/err" &
+guest=$!
+waits_for 'built-in shell' 60
+echo 'tty; cat /sys/class/virtio-ports/*/name; echo fin''ished; poweroff -f' >&3
+waits_for '^finished' 30
+status=0
+wait "$guest" || status=$?
+guest=
+[ "$status" -eq 0 ] || die "virtio console: exit status $status"
+tr -d '\r' <"$tmp/console" | grep -q '^/dev/hvc0$' || die "the shell is not on the virtio console"
+tr -d '\r' <"$tmp/console" | grep -q '^nestbox.channel$' || die "no named port beside the console"
 echo good

@@ -84,7 +84,7 @@ static void find_areas(struct rig *r)
 	assert_true(r->common && r->notify && r->isr && r->device);
 }
 
-static int setup(void **state)
+static int setup_kind(void **state, const char *port_name)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 	const struct irq_line line = {wire_set, r, 0};
@@ -94,7 +94,7 @@ static int setup(void **state)
 	assert_int_equal(ram_add(&r->vm.ram, 0, RAM_SIZE, false, NULL), 0);
 	r->vm.msi = (struct msi_sink){msi_send, r};
 	pci_bus_init(&r->bus, &r->vm, intx);
-	virtio_console_init(&r->console, &r->vm, "org.example.test", (struct char_sink){sink_write, r});
+	virtio_console_init(&r->console, &r->vm, port_name, (struct char_sink){sink_write, r});
 	virtio_console_on_room(&r->console, on_room, r);
 	pci_attach(&r->bus, &r->console.pci.pci, 1);
 	pci_bar_assign(&r->console.pci.pci, 0, BAR);
@@ -103,6 +103,9 @@ static int setup(void **state)
 	*state = r;
 	return 0;
 }
+
+static int setup(void **state) { return setup_kind(state, "org.example.test"); }
+static int setup_terminal(void **state) { return setup_kind(state, NULL); }
 
 static int teardown(void **state)
 {
@@ -197,26 +200,36 @@ static void send_control(struct rig *r, u32 id, u16 event, u16 value)
 	assert_true(take(r, CTX, &e));
 }
 
-static void expect_control(struct rig *r, u16 event, const char *tail)
+static void expect_control_bytes(struct rig *r, u16 event, const void *tail, size_t n)
 {
 	struct virtio_console_control m;
 	struct vring_used_elem e;
 
 	assert_true(take(r, CRX, &e));
-	assert_int_equal(e.len, sizeof(m) + strlen(tail));
+	assert_int_equal(e.len, sizeof(m) + n);
 	memcpy(&m, ram(r, BUF(CRX, e.id)), sizeof(m));
 	assert_int_equal(m.event, event);
 	assert_int_equal(m.value, 1);
-	assert_memory_equal((u8 *)ram(r, BUF(CRX, e.id)) + sizeof(m), tail, strlen(tail));
+	assert_memory_equal((u8 *)ram(r, BUF(CRX, e.id)) + sizeof(m), tail, n);
 }
 
-static void open_port(struct rig *r)
+static void expect_control(struct rig *r, u16 event, const char *tail)
+{
+	expect_control_bytes(r, event, tail, strlen(tail));
+}
+
+static void give_control_buffers(struct rig *r)
 {
 	for (u16 i = 0; i < 4; i++) {
 		put_desc(r, CRX, i, BUF(CRX, i), 0x100, VRING_DESC_F_WRITE, 0);
 		offer(r, CRX, i);
 	}
 	kick(r, CRX);
+}
+
+static void open_port(struct rig *r)
+{
+	give_control_buffers(r);
 	send_control(r, VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 1);
 	expect_control(r, VIRTIO_CONSOLE_PORT_ADD, "");
 	send_control(r, 0, VIRTIO_CONSOLE_PORT_READY, 1);
@@ -285,6 +298,50 @@ static void data(struct rig *r)
 	assert_int_equal(e.len, 4);
 	assert_memory_equal(ram(r, BUF(RX, 3)), msg + 8, 4);
 	assert_int_equal(source.room(source.ctx), 0);
+}
+
+/* A port without a name is a console port; its size follows, and each change of it. */
+static void console_port(void **state)
+{
+	struct rig *r = *state;
+	struct char_source source = virtio_console_source(&r->console);
+	struct vring_used_elem e;
+
+	virtio_console_resize(&r->console, 24, 80); /* no driver yet: kept */
+	for (unsigned run = 0; run < 2; run++) {    /* also after a reset */
+		start(r, BASIC | BIT(VIRTIO_CONSOLE_F_SIZE), true);
+		assert_int_equal(vm_mmio_read(&r->vm, r->device, 2), 80);
+		assert_int_equal(vm_mmio_read(&r->vm, r->device + 2, 2), run ? 50 : 24);
+		give_control_buffers(r);
+		send_control(r, VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 1);
+		expect_control(r, VIRTIO_CONSOLE_PORT_ADD, "");
+		send_control(r, 0, VIRTIO_CONSOLE_PORT_READY, 1);
+		expect_control(r, VIRTIO_CONSOLE_CONSOLE_PORT, "");
+		expect_control(r, VIRTIO_CONSOLE_PORT_OPEN, "");
+		expect_control_bytes(r, VIRTIO_CONSOLE_RESIZE, (const u16[]){80, run ? 50 : 24}, 4);
+		assert_int_equal(source.room(source.ctx), 0);
+		send_control(r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+		assert_false(take(r, CRX, &e));
+		put_desc(r, RX, 0, BUF(RX, 0), 8, VRING_DESC_F_WRITE, 0);
+		offer(r, RX, 0);
+		assert_int_equal(source.room(source.ctx), 8);
+		/* Changes while no buffer is there: one message, with the last size. */
+		virtio_console_resize(&r->console, 30, 90);
+		virtio_console_resize(&r->console, 50, 80);
+		assert_false(take(r, CRX, &e));
+		give_control_buffers(r);
+		expect_control_bytes(r, VIRTIO_CONSOLE_RESIZE, (const u16[]){80, 50}, 4);
+		assert_false(take(r, CRX, &e));
+	}
+	/* A driver that does not want sizes is told none. */
+	start(r, BASIC, false);
+	give_control_buffers(r);
+	send_control(r, 0, VIRTIO_CONSOLE_PORT_READY, 1);
+	send_control(r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	expect_control(r, VIRTIO_CONSOLE_CONSOLE_PORT, "");
+	expect_control(r, VIRTIO_CONSOLE_PORT_OPEN, "");
+	virtio_console_resize(&r->console, 10, 10);
+	assert_false(take(r, CRX, &e));
 }
 
 static void data_msix(void **state)
@@ -497,6 +554,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(negotiation, setup, teardown),
+		cmocka_unit_test_setup_teardown(console_port, setup_terminal, teardown),
 		cmocka_unit_test_setup_teardown(data_msix, setup, teardown),
 		cmocka_unit_test_setup_teardown(data_intx, setup, teardown),
 		cmocka_unit_test_setup_teardown(event_index, setup, teardown),
