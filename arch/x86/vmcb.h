@@ -16,7 +16,7 @@ struct vmcb_control {
 	u32 exceptions;	       /* 008h */
 	u32 intercept3;	       /* 00Ch: INTR … SHUTDOWN */
 	u32 intercept4;	       /* 010h: VMRUN … EFER write trap, CR write traps */
-	u32 intercept5;	       /* 014h: INVLPGB, INVPCID, … */
+	u32 intercept5;	       /* 014h: INVLPGB, INVPCID (bit 2), … */
 	u8 rsvd_018[0x24];
 	u16 pause_threshold; /* 03Ch */
 	u16 pause_count;     /* 03Eh */
@@ -134,6 +134,8 @@ enum vmcb_event_type { EVI_INTR = 0, EVI_NMI = 2, EVI_EXCEPTION = 3, EVI_SOFT_IN
 #define NP_ENABLE BIT(0)
 #define NP_SEV	  BIT(1)
 #define NP_SEV_ES BIT(2)
+
+#define INTERCEPT5_INVPCID 4u /* bit 2 */
 
 #define VIRT_LBR    BIT(0)
 #define VIRT_VMLOAD BIT(1)

@@ -44,9 +44,11 @@ HANDLER(op_invpcid)
 
 	if (unlikely(cpu->c.vmx.no_invpcid))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
-	if (x86_exit_wanted(cpu, EXIT_INVPCID))
+	if (x86_exit_wanted(cpu, EXIT_INVPCID) && cpu->c.vmx.on)
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_INVPCID, 0, 0));
 	TRY(cpu, in, insn_la(cpu, in, 16, insn_acc(in), &la));
+	if (x86_exit_wanted(cpu, EXIT_INVPCID)) /* APM vol. 2 appendix C: the operand's address and the register */
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_INVPCID, la, type));
 	TRY(cpu, in, mem_read_n(cpu, la, d, 16, insn_acc(in)));
 	if (type > INVPCID_ALL_NONGLOBAL || d[0] >> 12)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
