@@ -1,7 +1,7 @@
 #!/bin/sh
 # Files that are not what they are given for: each is refused in one sentence, with exit code 2 or 3, at once. Usage: malformed.sh NESTBOX FETCH-KERNEL
 set -eu
-nestbox=$1
+nestbox=$(realpath "$1")
 kernel=$(ls "$($2)"/boot/vmlinuz-* | head -n 1)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

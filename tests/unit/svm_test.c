@@ -20,6 +20,7 @@ ASM(guest_ud, "nop\n ud2")
 ASM(guest_pf, "mov $0x40000000, %ebx\n mov (%rbx), %ecx")
 ASM(guest_sti, "sti\n nop\n nop\n 1: jmp 1b")
 ASM(guest_dr, "mov %dr0, %r9\nhlt")
+ASM(guest_invpcid, "mov $3, %r9d\ninvpcid 0x3000, %r9")
 ASM(guest_cr, "mov %cr3, %r9")
 
 /* The exit saves the guest and brings the host back behind VMRUN, with GIF 0. */
@@ -254,6 +255,16 @@ static void cr_access(void **state)
 	world_free(w);
 }
 
+static void invpcid(void **state)
+{
+	struct world *w = WORLD_OF("EPYC-Milan", host_once, guest_invpcid);
+
+	vmcb(w)->c.intercept5 = INTERCEPT5_INVPCID;
+	run(w);
+	assert_exit(w, 0xa2, 0x3000, 3);
+	world_free(w);
+}
+
 static void dr_access(void **state)
 {
 	struct world *w = WORLD(host_once, guest_dr);
@@ -344,6 +355,7 @@ int main(void)
 		cmocka_unit_test(virtual_interrupt),
 		cmocka_unit_test(cr_access),
 		cmocka_unit_test(dr_access),
+		cmocka_unit_test(invpcid),
 		cmocka_unit_test(load_save),
 		cmocka_unit_test(gif_holds_nmi),
 		cmocka_unit_test(speed),
