@@ -93,6 +93,16 @@ static int write_all(int fd, const char *buf, size_t n)
 	return 0;
 }
 
+char *channel_line(const json_t *msg, size_t *n)
+{
+	char *text = json_dumps(msg, JSON_COMPACT);
+
+	*n = text ? strlen(text) + 1 : 0;
+	if (text)
+		text[*n - 1] = '\n'; /* in place of the terminator: the line goes out in one piece */
+	return text;
+}
+
 int channel_forward(int fd, json_t *msg)
 {
 	char *text;
@@ -101,12 +111,10 @@ int channel_forward(int fd, json_t *msg)
 
 	if (fd < 0)
 		return 0;
-	text = json_dumps(msg, JSON_COMPACT);
+	text = channel_line(msg, &n);
 	if (!text)
 		return -ENOMEM;
-	n = strlen(text);
-	text[n] = '\n'; /* in place of the terminator: the line goes out in one write */
-	rc = write_all(fd, text, n + 1);
+	rc = write_all(fd, text, n);
 	free(text);
 	return rc;
 }

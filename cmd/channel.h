@@ -47,6 +47,8 @@ void channel_rx_free(struct channel_rx *rx);
 
 /* Sends on a file descriptor (-1: nowhere), in one write a message. Steals the reference. Returns 0 or -errno. */
 int channel_send(int fd, unsigned level, const char *type, json_t *msg);
+/* A message as its line, of *n bytes with the newline and no NUL, to go in one piece; the caller frees it. NULL: no memory. */
+char *channel_line(const json_t *msg, size_t *n);
 /* Passes a message of a level below on; borrowed. */
 int channel_forward(int fd, json_t *msg);
 

@@ -1,6 +1,6 @@
 /*
- * Commands that come down the channel into a kept chain, or into the guest of `nestbox run` with our own root (docs/CHANNEL.md):
- * each is first handed to the level below, then done here.
+ * Commands that come down the channel into a kept chain, or into the guest of `nestbox run` with our own root
+ * (docs/CHANNEL.md): each is first handed to the level below, then done here.
  *
  * They are read by a thread of their own; the level's main thread runs the level below, or a shell, or waits in
  * init_command_wait.
@@ -21,17 +21,14 @@
 
 static void hand_down(struct init *in, json_t *msg)
 {
-	char *text = json_dumps(msg, JSON_COMPACT);
+	size_t n;
+	char *line = channel_line(msg, &n);
 
-	if (!text)
-		return;
 	pthread_mutex_lock(&in->lock);
-	if (in->next) {
-		machine_channel_input(in->next, text, strlen(text));
-		machine_channel_input(in->next, "\n", 1);
-	}
+	if (in->next && line)
+		machine_channel_input(in->next, line, n);
 	pthread_mutex_unlock(&in->lock);
-	free(text);
+	free(line);
 }
 
 void init_send_section(const struct init *in)

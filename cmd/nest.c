@@ -183,9 +183,9 @@ static int take_options(struct nest *n, int argc, char **argv)
 	return opt_each(nest_opts, ARRAY_SIZE(nest_opts), argc - 1, argv + 1, take_option, usage, n);
 }
 
-/* The counters at the moments that divide the run into boots: a level's hello, its KVM loaded, its end. */
 static int judge(struct nest *n, enum vm_stop stop, const struct err *e);
 
+/* The counters at the moments that divide the run into boots: a level's hello, its KVM loaded, its end. */
 static void mark_message(struct nest *n, const json_t *msg)
 {
 	const char *type = json_string_value(json_object_get(msg, "type"));
@@ -200,10 +200,11 @@ static void mark_message(struct nest *n, const json_t *msg)
 /* The stage, and while L1's kernel starts what it said last. */
 static void say_progress(struct nest *n)
 {
-	char stage[64], line[400], *last = n->tree.level[1].hello ? NULL : tail_text(&n->serial, 1);
+	char stage[64], line[400], *last;
 
 	if (!n->progress.started)
 		return;
+	last = n->tree.level[1].hello ? NULL : tail_text(&n->serial, 1);
 	tree_stage(&n->tree, stage, sizeof(stage));
 	snprintf(line, sizeof(line), "%s%s%.300s", stage, last && *last ? ": " : "", last ? last : "");
 	progress_say(&n->progress, tree_is_up(&n->tree) ? "" : line);

@@ -7,20 +7,20 @@
 #include <string.h>
 
 #include "cmd/base64.h"
+#include "cmd/channel.h"
 #include "machine/machine.h"
 
 static void send_down(const struct shell *s, json_t *msg)
 {
+	size_t n;
 	char *text;
 
 	json_object_set_new(msg, "do", json_string("tty"));
 	json_object_set_new(msg, "level", json_integer((json_int_t)s->level));
-	text = json_dumps(msg, JSON_COMPACT);
+	text = channel_line(msg, &n);
 	json_decref(msg);
-	if (!text)
-		return;
-	machine_channel_input(s->machine, text, strlen(text));
-	machine_channel_input(s->machine, "\n", 1);
+	if (text)
+		machine_channel_input(s->machine, text, n);
 	free(text);
 }
 
