@@ -31,6 +31,12 @@ void block_written(struct x86_cpu *cpu, u64 pa, u64 len);
 void block_discard(struct x86_cpu *cpu, u64 pa, u64 len);
 /* This vCPU's blocks only; `all`: also those whose bytes are what they were. */
 void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all);
+/* After the instruction that runs now the block is left: what is due behind it is then looked at. */
+static inline void block_leave_running(struct x86_cpu *cpu)
+{
+	if (cpu->c.running)
+		block_drop(cpu, cpu->c.running->pa, 1, true);
+}
 /* Drops all blocks. */
 void blocks_drop_all(struct x86_cpu *cpu);
 /* Whether any block has bytes in this physical page. */

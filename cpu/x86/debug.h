@@ -43,8 +43,7 @@ static inline void debug_watch(struct x86_cpu *cpu, u64 la, unsigned size, bool 
 	cpu->vcpu.debug.la = p->la;
 	cpu->vcpu.debug.kind = p->kind;
 	debug_hit(cpu, DEBUG_WATCH);
-	if (cpu->c.running)
-		block_drop(cpu, cpu->c.running->pa, 1, true);
+	block_leave_running(cpu);
 }
 
 #endif

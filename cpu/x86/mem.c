@@ -331,8 +331,7 @@ static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, boo
 	if (hits) {
 		cpu->st.pending_db |= hits;
 		x86_update_attention(cpu);
-		if (cpu->c.running)
-			block_drop(cpu, cpu->c.running->pa, 1, true);
+		block_leave_running(cpu);
 	}
 	debug_watch(cpu, la, size, write);
 }
