@@ -82,7 +82,8 @@ static void tree_is_printed(void **state)
 	free(text);
 }
 
-/* On a terminal of so many columns, in a locale: what is printed there; the caller frees it. */
+/* On a terminal of so many columns, in a locale: what is printed there; the caller frees it. Skips where there are no
+ * pseudo-terminals. */
 static char *on_terminal(unsigned short columns, const char *locale)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
@@ -95,7 +96,11 @@ static char *on_terminal(unsigned short columns, const char *locale)
 	ssize_t got;
 	FILE *f;
 
-	assert_true(master >= 0 && !grantpt(master) && !unlockpt(master));
+	if (master < 0) {
+		free(text);
+		skip();
+	}
+	assert_true(!grantpt(master) && !unlockpt(master));
 	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
 	assert_true(slave >= 0 && !ioctl(slave, TIOCSWINSZ, &size) && !tcgetattr(slave, &raw));
 	cfmakeraw(&raw);
