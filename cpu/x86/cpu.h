@@ -86,7 +86,7 @@ struct insn {
 #define IN_REP 2u
 #define IN_REPNE 4u
 #define IN_MEM 8u      /* has a memory operand */
-#define IN_SEGCHECK 16u /* not flat: segment limit and type must be checked */
+#define IN_SEGCHECK 16u /* the offset must be checked: segment limit and type where it is not flat; FS and GS on AMD */
 #define IN_STACK 32u   /* memory operand addressed through SS (faults are #SS) */
 
 #define BLOCK_MAX 32 /* instructions */

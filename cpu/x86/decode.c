@@ -98,7 +98,7 @@ static unsigned prefix_sreg(const ZydisDecodedInstruction *zi, u32 mode)
 	return sreg;
 }
 
-static void fill_segment(struct insn *in, u32 mode, unsigned sreg)
+static void fill_segment(struct insn *in, u32 mode, unsigned sreg, bool amd)
 {
 	bool code64 = (mode & MODE_SIZE) == 2;
 
@@ -112,28 +112,30 @@ static void fill_segment(struct insn *in, u32 mode, unsigned sreg)
 			in->sreg = DS;
 	}
 	/* Stores through CS fault even where it is flat. */
-	if (!code64 && (sreg >= FS || sreg == CS || !(mode & MODE_FLAT)))
+	if (code64 ? amd && sreg >= FS : sreg >= FS || sreg == CS || !(mode & MODE_FLAT))
 		in->flags |= IN_SEGCHECK;
 	if (sreg == SS)
 		in->flags |= IN_STACK;
 }
 
-static void fill_memory(struct insn *in, const ZydisDecodedOperand *o, u32 mode, unsigned off, unsigned len)
+static void fill_memory(struct bind *b, const ZydisDecodedOperand *o, unsigned off)
 {
+	struct insn *in = b->in;
+
 	in->flags |= IN_MEM;
 	in->msize = o->size / 8;
 	in->disp = o->mem.disp.has_displacement ? o->mem.disp.value : 0;
 	in->scale = o->mem.scale > 1 ? __builtin_ctz(o->mem.scale) : 0;
 	if (o->mem.base == ZYDIS_REGISTER_RIP || o->mem.base == ZYDIS_REGISTER_EIP) {
 		in->base = CPU_OFF(st.rip);
-		in->disp += off + len;
+		in->disp += off + b->zi->length;
 	} else if (o->mem.base != ZYDIS_REGISTER_NONE) {
 		in->base = insn_reg_offset(o->mem.base);
 	}
 	/* A vector index (VSIB) is the binder's own affair. */
 	if (o->mem.index != ZYDIS_REGISTER_NONE && insn_reg_offset(o->mem.index))
 		in->index = insn_reg_offset(o->mem.index);
-	fill_segment(in, mode, sreg_index(o->mem.segment));
+	fill_segment(in, b->mode, sreg_index(o->mem.segment), b->cpu->st.vendor == X86_AMD);
 }
 
 static void fill_operands(struct bind *b, unsigned off)
@@ -142,7 +144,7 @@ static void fill_operands(struct bind *b, unsigned off)
 	u16 *const regs[3] = {&in->dst, &in->src, &in->src2};
 	bool have_imm = false;
 
-	fill_segment(in, b->mode, prefix_sreg(b->zi, b->mode));
+	fill_segment(in, b->mode, prefix_sreg(b->zi, b->mode), b->cpu->st.vendor == X86_AMD);
 	in->flags &= ~IN_STACK;
 	for (unsigned i = 0; i < b->zi->operand_count_visible; i++) {
 		const ZydisDecodedOperand *o = &b->op[i];
@@ -150,7 +152,7 @@ static void fill_operands(struct bind *b, unsigned off)
 		if (op_is_reg(o) && i < 3) {
 			*regs[i] = insn_reg_offset(o->reg.value);
 		} else if (op_is_mem(o) && !(in->flags & IN_MEM)) {
-			fill_memory(in, o, b->mode, off, b->zi->length);
+			fill_memory(b, o, off);
 			/* Zydis 4.0 takes REX.B for a base register where 32-bit SIB addressing has none (SDM vol. 2 table 2-5). */
 			if (b->zi->raw.sib.offset && b->zi->raw.sib.base == 5 && b->zi->raw.modrm.mod == 0) {
 				in->base = CPU_OFF(c.zero);
@@ -273,6 +275,10 @@ static unsigned vex_as_mov(const u8 *p, u8 *mov, unsigned left)
 	if (map == 1 && opcode >> 4 == 8) { /* read as Jcc, with four bytes of displacement */
 		mov[0] = 0x90;
 		return header - 1 + 4;
+	}
+	if (map == 1 && opcode == 0x77) { /* VZEROUPPER's: nothing follows */
+		mov[0] = 0x90;
+		return header - 1;
 	}
 	mov[0] = 0x8b;
 	memcpy(mov + 1, p + header, MAX(left, header) - header);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cpu/x86/check.h"
+#include "cpu/x86/seg.h"
 #include "cpu/x86/vec.h"
 #include "cpu/x86/xm.h"
 
@@ -180,7 +181,8 @@ static enum outcome must_check masked_la(struct x86_cpu *cpu, const struct insn 
 		return OUT_NEXT;
 	for (; bits; bits &= bits - 1)
 		RUN(seg_linear(cpu, in->sreg, ea + ((u64)__builtin_ctzll(bits) << shift), 1u << shift, acc, &each));
-	*la = (u32)*la;
+	if (!in_code64(cpu))
+		*la = (u32)*la;
 	return OUT_NEXT;
 }
 

@@ -40,7 +40,7 @@ static always_inline enum outcome must_check string_la(struct x86_cpu *cpu, cons
 {
 	u64 ea = cpu->st.gpr[reg] & string_mask(in);
 
-	if (unlikely(!(cpu->c.mode & 2)))
+	if (unlikely(!(cpu->c.mode & 2) || (reg == RSI && (in->flags & IN_SEGCHECK))))
 		return seg_linear(cpu, reg == RSI ? in->sreg : ES, ea, size, acc | string_acc(in, reg), la);
 	*la = reg == RSI ? ea + REG64(cpu, in->seg) : ea;
 	return OUT_NEXT;

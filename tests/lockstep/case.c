@@ -62,8 +62,8 @@ void ls_begin(struct ls *ls, struct ls_case *c)
 	for (unsigned i = 0; i < 16; i++)
 		c->st.gpr[i] = ls_value(ls);
 	if (ls->bases && !ls->code32) {
-		c->st.seg[FS].base = ls_chance(ls, 50) ? 0 : sign_extend(ls_value(ls), 47);
-		c->st.seg[GS].base = ls_chance(ls, 50) ? 0 : sign_extend(ls_value(ls), 47);
+		c->st.seg[FS].base = ls_chance(ls, 50) ? 0 : sign_extend(ls_value(ls), 48);
+		c->st.seg[GS].base = ls_chance(ls, 50) ? 0 : sign_extend(ls_value(ls), 48);
 	}
 	c->st.gpr[RSP] = ls_chance(ls, 90) ? LS_DATA + 1024 + ls_below(ls, LS_RW * 4096 - 2048) : ls_address(ls, 8);
 	if (ls_chance(ls, 70))
@@ -107,33 +107,6 @@ void ls_put(struct ls *ls, struct ls_case *c)
 {
 	/* Mostly within a page, sometimes across the two. */
 	c->rip = ls_chance(ls, 90) ? LS_CODE + 16 + ls_below(ls, 4000) : LS_CODE + 4096 - 1 - ls_below(ls, c->len);
-}
-
-static bool canonical(u64 v) { return sign_extend(v, 48) == v; }
-
-bool ls_beyond_segment(const struct ls *ls, const struct ls_case *c)
-{
-	static const u8 implicit[] = {RAX, RBX, RSI, RDI};
-	const struct x86_seg *seg;
-
-	if (ls->code32 || !(c->zi.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
-		seg = c->zi.mnemonic == ZYDIS_MNEMONIC_CLZERO ? &c->st.seg[FS] : NULL;
-	else
-		seg = &c->st.seg[c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS ? FS : GS];
-	if (!seg)
-		return false;
-	for (unsigned i = 0; i < ARRAY_SIZE(implicit); i++)
-		if (!canonical(c->st.gpr[implicit[i]]))
-			return true;
-	for (unsigned i = 0; i < c->zi.operand_count_visible; i++) {
-		u64 ea = ls_operand_address(c, &c->op[i]) - seg->base;
-
-		/* The operand's last byte likewise. */
-		if (c->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-		    (!canonical(ea) || (seg->base && !canonical(ea + MAX(c->op[i].size / 8, 1) - 1))))
-			return true;
-	}
-	return false;
 }
 
 bool ls_loads_segment(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)

@@ -128,9 +128,6 @@ u64 ls_address(struct ls *ls, unsigned size);
 u64 ls_place(struct ls *ls, struct ls_case *c, const ZydisDecodedOperand *o, u64 want);
 /* What a memory operand's linear address is with the registers as they are. */
 u64 ls_operand_address(const struct ls_case *c, const ZydisDecodedOperand *o);
-/* An effective address that is not canonical, with FS's or GS's base added: AMD's silicon then raises #GP even if the
- * linear address is canonical, which no manual says and the software processor does not do. Not compared. */
-bool ls_beyond_segment(const struct ls *ls, const struct ls_case *c);
 /* Whether an operand that is written names a segment register. */
 bool ls_loads_segment(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op);
 /* Puts bytes into both sides' data as far as [la, la + len) lies in it (also the read-only page). */

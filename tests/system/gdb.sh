@@ -31,7 +31,7 @@ start() {
 		kill -0 "$vm" || die "the guest did not start"
 		sleep 0.05
 	done
-	printf 'set pagination off\nset confirm off\nset width 0\ntarget remote :%s\n' "$port" >"$tmp/script"
+	printf 'set pagination off\nset confirm off\nset width 0\ntarget remote 127.0.0.1:%s\n' "$port" >"$tmp/script"
 	cat >>"$tmp/script"
 }
 run_gdb() { timeout 60 gdb -nx -batch -x "$tmp/script" "$guest" >"$tmp/gdb" 2>&1 </dev/null; }
