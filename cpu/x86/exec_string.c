@@ -43,6 +43,8 @@ static always_inline u64 run_of(struct x86_cpu *cpu, const struct insn *in, unsi
 	u64 ea = cpu->st.gpr[reg] & string_mask(in), la = ea, bytes, wrap = string_mask(in) - ea;
 
 	if (likely(cpu->c.mode & 2)) {
+		if (reg == RSI && (in->flags & IN_SEGCHECK))
+			return 0;
 		if (reg == RSI)
 			la += REG64(cpu, in->seg);
 	} else if (!(cpu->c.mode & MODE_FLAT) || (reg == RSI && in->sreg >= FS)) {
