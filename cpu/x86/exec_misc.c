@@ -44,8 +44,10 @@ HANDLER(spin)
 
 BIND_ONE(spin)
 
-/* x86-TSO holds on both sides: only a full fence must be the host's own. SFENCE orders non-temporal stores that stubs
- * make. */
+/*
+ * x86-TSO holds on both sides, but the host's own fences are needed: MFENCE's, SFENCE's behind the non-temporal stores
+ * that stubs make, and LFENCE's, which keeps RDTSC behind the loads before it (SDM vol. 3 17.17 "Time-Stamp Counter").
+ */
 HANDLER(mfence)
 {
 	asm volatile("mfence" ::: "memory");
@@ -54,7 +56,7 @@ HANDLER(mfence)
 
 HANDLER(lfence)
 {
-	asm volatile("" ::: "memory");
+	asm volatile("lfence" ::: "memory");
 	NEXT(cpu, in);
 }
 
