@@ -80,9 +80,9 @@ static const struct {
 	  {EFER_SVME, X86F_SVM},    {EFER_FFXSR, X86F_FXSR_OPT},    {EFER_TCE, X86F_TCE},
 };
 
-void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m, bool host_paging)
+void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m)
 {
-	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits, .host_paging = host_paging};
+	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits};
 	for (unsigned i = 0; i < ARRAY_SIZE(cr4_features); i++)
 		if (x86_has(m, cr4_features[i].feature))
 			e->cr4_valid |= cr4_features[i].bit;

@@ -30,7 +30,8 @@ struct vmrun_rule_row {
 };
 extern const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES];
 
-void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m, bool host_paging);
+/* What follows from the model; host_paging is false. */
+void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m);
 /* The first rule that the VMCB breaks, or VMRUN_RULES. */
 enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e);
 /* What is checked of the host state that #VMEXIT reloads (APM vol. 2 15.6 "#VMEXIT"): false means shutdown. */

@@ -22,6 +22,7 @@
 #include "arch/x86/exits.h"
 #include "arch/x86/state.h"
 #include "arch/x86/vmentry_rules.h"
+#include "arch/x86/vmrun_rules.h"
 #include "core/vm.h"
 #include "cpu/x86/tlb.h"
 
@@ -255,6 +256,7 @@ struct x86_cpu {
 	const u64 *topics; /* vm->topics */
 	const struct x86_model *model;
 	struct vmentry_env vmx_env; /* what of it follows from the model; and capabilities that are asked often */
+	struct vmrun_env svm_env;   /* likewise; host_paging is VMRUN's to fill in */
 	u64 vmx_cap[VMX_CAPS];
 	const struct apic_ops *apic_ops;
 	void *apic;

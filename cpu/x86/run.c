@@ -483,6 +483,7 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	cpu->apic_ops = vm->apic_ops;
 	cpu->apic = vm->apic[index];
 	vmentry_env_init(&cpu->vmx_env, model);
+	vmrun_env_init(&cpu->svm_env, model);
 	for (unsigned i = 0; i < VMX_CAPS; i++)
 		cpu->vmx_cap[i] = vmx_cap(model, (enum vmx_cap)i);
 	cpu->tsc_hz = model->tsc_khz * 1000ull;

@@ -29,9 +29,10 @@ void svm_decode_controls(struct x86_cpu *cpu);
  */
 enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 vmcb_pa);
 
-/* A page of guest RAM that the processor itself writes (VMCB, host save area): decoded code in it is dropped. NULL: not
- * RAM. */
+/* A place in guest RAM that the processor itself reads or writes (VMCB, host save area). NULL: not RAM. Stores to its
+ * page are followed by svm_page_written, which drops the decoded code that they have changed. */
 void *svm_page(struct x86_cpu *cpu, u64 pa, bool write);
+void svm_page_written(struct x86_cpu *cpu, u64 pa);
 
 /* Intercept tests that need operands. OUT_NEXT: not intercepted; else OUT_EXIT with c.vmexit filled. All are no-ops
  * outside guest mode. */

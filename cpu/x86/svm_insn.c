@@ -25,20 +25,20 @@ static enum outcome must_check vmcb_operand(struct x86_cpu *cpu, const struct in
 
 /* The VMCB's page; one that is not RAM is #GP(0), since no hypervisor means it. APM vol. 2 15.33.1 "Virtual VMLOAD and
  * VMSAVE": the operand is a guest's physical address, and a guest that is not in long mode exits. */
-static enum outcome must_check vmcb_map(struct x86_cpu *cpu, const struct insn *in, bool write, struct vmcb **v)
+static enum outcome must_check vmcb_map(struct x86_cpu *cpu, const struct insn *in, bool write, struct vmcb **v,
+					u64 *pa)
 {
 	bool virtual = cpu->c.vmcb_ctl_flags & SVM_VLS;
 	enum outcome o;
-	u64 pa;
 
 	if (virtual && !(cpu->st.msr.efer & EFER_LMA))
 		return x86_exit(cpu, write ? EXIT_VMSAVE : EXIT_VMLOAD, 0, 0);
-	o = vmcb_operand(cpu, in, &pa);
+	o = vmcb_operand(cpu, in, pa);
 	if (o == OUT_NEXT && virtual)
-		o = mem_nested_pa(cpu, pa, write, &pa);
+		o = mem_nested_pa(cpu, *pa, write, pa);
 	if (o != OUT_NEXT)
 		return o;
-	*v = svm_page(cpu, pa, write);
+	*v = svm_page(cpu, *pa, write);
 	if (!*v) {
 		log_limit(cpu->vm->log, "SVM: VMLOAD or VMSAVE of a VMCB that is not RAM");
 		return x86_fault(cpu, EXC_GP, 0);
@@ -69,8 +69,9 @@ static enum outcome op_vmload(struct x86_cpu *cpu, const struct insn *in)
 	struct x86_state *st = &cpu->st;
 	struct vmcb *v;
 	const struct vmcb_save *s;
+	u64 pa;
 
-	TRY(cpu, in, vmcb_map(cpu, in, false, &v));
+	TRY(cpu, in, vmcb_map(cpu, in, false, &v, &pa));
 	s = &v->s;
 	seg_load_hidden(cpu, &st->seg[FS], &s->fs);
 	seg_load_hidden(cpu, &st->seg[GS], &s->gs);
@@ -92,8 +93,9 @@ static enum outcome op_vmsave(struct x86_cpu *cpu, const struct insn *in)
 	const struct x86_state *st = &cpu->st;
 	struct vmcb *v;
 	struct vmcb_save *s;
+	u64 pa;
 
-	TRY(cpu, in, vmcb_map(cpu, in, true, &v));
+	TRY(cpu, in, vmcb_map(cpu, in, true, &v, &pa));
 	s = &v->s;
 	seg_save_hidden(&s->fs, &st->seg[FS]);
 	seg_save_hidden(&s->gs, &st->seg[GS]);
@@ -107,6 +109,7 @@ static enum outcome op_vmsave(struct x86_cpu *cpu, const struct insn *in)
 	s->sysenter_cs = st->msr.sysenter_cs;
 	s->sysenter_esp = st->msr.sysenter_esp;
 	s->sysenter_eip = st->msr.sysenter_eip;
+	svm_page_written(cpu, pa);
 	LEAVE(cpu, in, OUT_END);
 }
 

@@ -30,9 +30,18 @@ void *svm_page(struct x86_cpu *cpu, u64 pa, bool write)
 
 	if (unlikely(!s || (write && s->readonly)))
 		return NULL;
-	if (write && unlikely(__atomic_load_n(&s->flags[(pa - s->gpa) >> 12], __ATOMIC_RELAXED) & RAM_CODE))
-		block_discard(cpu, ALIGN_DOWN(pa, RAM_PAGE), RAM_PAGE);
 	return s->host + (pa - s->gpa);
+}
+
+void svm_page_written(struct x86_cpu *cpu, u64 pa)
+{
+	const struct ram_slot *s = ram_find(&cpu->vm->ram, pa);
+
+	/* Against a claim by another processor, which counts before it reads the bytes. */
+	if (cpu->vm->nvcpus > 1)
+		atomic_thread_fence(memory_order_seq_cst);
+	if (s && unlikely(__atomic_load_n(&s->flags[(pa - s->gpa) >> 12], __ATOMIC_RELAXED) & RAM_CODE))
+		block_written(cpu, ALIGN_DOWN(pa, RAM_PAGE), RAM_PAGE);
 }
 
 /* APM vol. 2 15.5.1: VMRUN makes the bases of the segments that it loads canonical. */
@@ -311,7 +320,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 	struct x86_state *st = &cpu->st;
 	struct vmcb *host = svm_page(cpu, st->svm.hsave_pa, true);
 	const struct vmcb *page = svm_page(cpu, pa, false);
-	struct vmrun_env env;
+	struct vmrun_env env = cpu->svm_env;
 	enum vmrun_rule broken;
 	struct vmcb b;
 
@@ -325,7 +334,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 	memcpy(&b.s, &page->s, VMCB_SAVE_USED);
 	st->svm.vmcb = pa;
 	st->svm.in_guest = 1;
-	vmrun_env_init(&env, cpu->model, st->cr0 & CR0_PG);
+	env.host_paging = st->cr0 & CR0_PG;
 	broken = vmrun_check(&b, &env);
 	if (unlikely(broken != VMRUN_RULES)) {
 		exit_invalid(cpu, broken);
@@ -339,6 +348,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 		lbr_out(cpu, &host->s);
 		lbr_in(cpu, &b.s);
 	}
+	svm_page_written(cpu, st->svm.hsave_pa);
 	tlb_control(cpu, &b.c);
 	if (unlikely(!(b.c.np_control & NP_ENABLE) && !pdptes_load(cpu))) {
 		x86_exit(cpu, EXIT_INVALID, 0, 0);
@@ -465,9 +475,7 @@ static void guest_save(struct x86_cpu *cpu, struct vmcb *v)
 static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 {
 	struct x86_state *st = &cpu->st;
-	struct vmrun_env env;
 
-	vmrun_env_init(&env, cpu->model, true);
 	regs_in(cpu, h);
 	st->cr0 |= CR0_PE;
 	st->msr.efer = h->efer;
@@ -477,7 +485,7 @@ static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 	st->activity = ACT_RUNNING;
 	st->shadow = 0;
 	st->pending_db = 0;
-	if (!vmrun_check_host(h, &env) || !pdptes_load(cpu)) {
+	if (!vmrun_check_host(h, &cpu->svm_env) || !pdptes_load(cpu)) {
 		log_warn(cpu->vm->log, "SVM: the host state that #VMEXIT reloads is illegal: shutdown");
 		st->activity = ACT_SHUTDOWN;
 	}
@@ -507,6 +515,7 @@ void svm_vmexit(struct x86_cpu *cpu, u64 next_rip)
 		guest_save(cpu, v);
 	exit = cpu->c.vmexit.exit;
 	exit_info_out(cpu, &v->c, next_rip);
+	svm_page_written(cpu, st->svm.vmcb);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_exit(cpu, exit, v);
 	if (st->svm.int_ctl & VI_IRQ)

@@ -46,6 +46,7 @@
 enum { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH, ACCESS_EVENT, ACCESS_PHYS_EVENT = 10, ACCESS_PHYS = 15 };
 
 static u8 *page(struct x86_cpu *cpu) { return svm_page(cpu, cpu->c.vmx.apic_page, true); }
+static void written(struct x86_cpu *cpu) { svm_page_written(cpu, cpu->c.vmx.apic_page); }
 
 static u32 get(const u8 *p, u32 at)
 {
@@ -112,6 +113,7 @@ void vapic_resume(struct x86_cpu *cpu)
 	if (!cpu->c.vmx.vid || !p || !s)
 		return;
 	ppr_update(p, *s);
+	written(cpu);
 	evaluate(cpu, p, *s);
 }
 
@@ -137,6 +139,7 @@ void vapic_tpr_set(struct x86_cpu *cpu, u8 tpr)
 
 	if (p)
 		put(p, APIC_TPR, tpr);
+	written(cpu);
 	tpr_virtualize(cpu);
 }
 
@@ -158,6 +161,7 @@ static void eoi_virtualize(struct x86_cpu *cpu, u8 *p)
 	bit_clear(p, APIC_ISR, vector);
 	*s = rvi(*s) | (u64)bit_highest(p, APIC_ISR) << 8;
 	ppr_update(p, *s);
+	written(cpu);
 	if (cpu->c.vmx.eoi_exit[vector / 64] >> (vector % 64) & 1)
 		exit_behind(cpu, EXIT_VIRTUAL_EOI, vector);
 	else
@@ -172,6 +176,7 @@ static void self_ipi(struct x86_cpu *cpu, u8 *p, unsigned vector)
 	if (!s)
 		return;
 	bit_set(p, APIC_IRR, vector);
+	written(cpu);
 	*s = (*s & 0xff00) | MAX(rvi(*s), vector);
 	evaluate(cpu, p, *s);
 }
@@ -323,6 +328,7 @@ enum vapic_msr vapic_msr_write(struct x86_cpu *cpu, u32 msr, u64 v)
 	if (at == APIC_EOI ? v != 0 : v > 0xff)
 		return VAPIC_MSR_GP;
 	memcpy(p + at, &v, sizeof(v));
+	written(cpu);
 	cpu->c.vmx.apic_written = at | APIC_WRITTEN;
 	raise(cpu, ATT_VAPIC);
 	return VAPIC_MSR_DONE;
@@ -342,6 +348,7 @@ int vapic_take(struct x86_cpu *cpu)
 	bit_set(p, APIC_ISR, vector);
 	put(p, APIC_PPR, vector & 0xf0);
 	bit_clear(p, APIC_IRR, vector);
+	written(cpu);
 	*s = bit_highest(p, APIC_IRR) | vector << 8;
 	return (int)vector;
 }
@@ -372,6 +379,8 @@ void vapic_posted(struct x86_cpu *cpu)
 		}
 		highest = 64 * i + 63 - (unsigned)__builtin_clzll(set);
 	}
+	written(cpu);
+	svm_page_written(cpu, cpu->c.vmx.posted_desc);
 	*s = (*s & 0xff00) | MAX(rvi(*s), highest);
 	evaluate(cpu, p, *s);
 }

@@ -271,5 +271,6 @@ enum outcome vmx_enter(struct x86_cpu *cpu, const struct insn *in, bool launch)
 		}
 	}
 	enter_guest(cpu, page, v.f);
+	svm_page_written(cpu, cpu->st.vmx.vmcs);
 	return OUT_JUMP;
 }

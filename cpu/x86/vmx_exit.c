@@ -8,6 +8,7 @@
 #include "arch/x86/model.h"
 #include "arch/x86/walk.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vmx.h"
 
@@ -344,6 +345,7 @@ void vmx_vmexit(struct x86_cpu *cpu, u64 next_rip)
 		vmx_abort(cpu, v, VMABORT_MSR_STORE);
 		return;
 	}
+	svm_page_written(cpu, cpu->st.vmx.vmcs);
 	nmi_blocking(cpu);
 	host_load(cpu, v);
 }

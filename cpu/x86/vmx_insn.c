@@ -31,6 +31,7 @@ void vmx_fail(struct x86_cpu *cpu, enum vmx_error error)
 		return;
 	}
 	v->f[VMCS_INSN_ERROR] = error;
+	svm_page_written(cpu, cpu->st.vmx.vmcs);
 	status(cpu, ZF_AX);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMX instruction failed: error %u", error);
@@ -252,6 +253,7 @@ HANDLER(op_vmwrite)
 		LEAVE(cpu, in, OUT_END);
 	}
 	field_set(v, f, encoding, value, size == 8);
+	svm_page_written(cpu, cpu->c.vmx.on ? cpu->c.vmx.link : cpu->st.vmx.vmcs);
 	vmx_succeed(cpu);
 	NEXT(cpu, in);
 }

@@ -20,5 +20,6 @@ void vmx_pml_log(struct x86_cpu *cpu, u64 gpa)
 		return;
 	if (log)
 		log[v->f[VMCS_PML_INDEX] % PML_ENTRIES] = gpa;
+	svm_page_written(cpu, v->f[VMCS_PML_ADDRESS]);
 	v->f[VMCS_PML_INDEX] = (u16)(v->f[VMCS_PML_INDEX] - 1);
 }

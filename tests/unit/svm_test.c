@@ -8,6 +8,10 @@
 ASM(host_loop,
     "1: vmrun\n mov 0xc8(%rax), %rbx\n mov %rbx, 0x578(%rax)\n dec %rdi\n jnz 1b\n mov $0xf4, %dx\n outb %al, %dx")
 ASM(host_vmsave, "vmload\n mov $0x38000, %eax\n vmsave\n mov $0xf4, %dx\n outb %al, %dx")
+/* Calls what VMSAVE stores over, before and after. */
+ASM(host_over_code,
+    "mov $0x38600, %edi\n call *%rdi\n mov %eax, %ebx\n mov $0x38000, %eax\n vmsave\n call *%rdi\n mov %eax, %ecx\n"
+    "mov $0xf4, %dx\n outb %al, %dx")
 ASM(host_nmi,
     "stgi\n clgi\n mov $1, %esi\n mov $0x600, %dx\n outb %al, %dx\n mov $2, %esi\n stgi\n mov $3, %esi\n 1: jmp 1b")
 ASM(guest_cpuid, "1: cpuid\n cpuid\n cpuid\n cpuid\n jmp 1b")
@@ -311,6 +315,19 @@ static void load_save(void **state)
 	world_free(w);
 }
 
+/* Code in a page that the processor itself stores to: the field of STAR holds MOV EAX, imm; RET. */
+static void save_over_code(void **state)
+{
+	struct world *w = WORLD(host_over_code, guest_cr);
+
+	put64(w, 0x38600, 0x9090c300000005b8);
+	w->st.msr.star = 0x9090c300000006b8;
+	run(w);
+	assert_int_equal(w->st.gpr[RBX], 5);
+	assert_int_equal(w->st.gpr[RCX], 6);
+	world_free(w);
+}
+
 /* An NMI that comes with GIF 0 is held until STGI. */
 static void gif_holds_nmi(void **state)
 {
@@ -357,6 +374,7 @@ int main(void)
 		cmocka_unit_test(dr_access),
 		cmocka_unit_test(invpcid),
 		cmocka_unit_test(load_save),
+		cmocka_unit_test(save_over_code),
 		cmocka_unit_test(gif_holds_nmi),
 		cmocka_unit_test(speed),
 	};
