@@ -3,7 +3,7 @@
 # virtualization. What counts is `xl dmesg`, read in dom0. Usage: xen.sh NESTBOX FETCH-KERNEL CPU-MODEL "SVM|VMX"
 # Exits 77 (skipped) where the packages cannot be had.
 set -eu
-nestbox=$1
+nestbox=$(realpath "$1")
 fetch_kernel=$2
 model=$3
 extension=$4
