@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "cpu/x86/seg.h"
 #include "cpu/x86/vec.h"
 
 /* in->dst: data register, in->src: index register, in->src2: mask, in->opsize: elements, in->cc: */
@@ -98,16 +99,20 @@ VEC_HANDLER(vec_gather, gather_body(cpu, in))
 static enum outcome maskmov_body(struct x86_cpu *cpu, const struct insn *in)
 {
 	unsigned acc = ACC_WRITE | insn_acc(in);
+	bool code64 = in_code64(cpu);
+	u64 la, ea = insn_ea(cpu, in), piece;
 	u32 bits = 0;
-	u64 la;
 
 	if ((in->aux & FPU_MMX) && x87_pending(&cpu->st.fpu))
 		return x87_raise(cpu);
 	if (in->aux & FPU_MMX)
 		x87_enter_mmx(cpu); /* even if it faults, as on silicon */
-	RUN(insn_la(cpu, in, in->opsize, acc, &la));
-	for (unsigned i = 0; i < in->opsize; i += 8) /* in pieces of 8 bytes */
+	RUN(insn_la(cpu, in, code64 ? 8 : in->opsize, acc, &la));
+	for (unsigned i = 0; i < in->opsize; i += 8) { /* in pieces of 8 bytes */
+		if (i && code64 && (in->flags & IN_SEGCHECK))
+			RUN(seg_linear(cpu, in->sreg, ea + i, 8, acc, &piece));
 		RUN(mem_probe(cpu, la + i, 8, acc));
+	}
 	for (unsigned i = 0; i < in->opsize; i++)
 		bits |= (u32)(VEC(cpu, in->src2)[i] >> 7) << i;
 	while (bits) {

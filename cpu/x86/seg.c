@@ -29,11 +29,15 @@ enum outcome seg_linear(struct x86_cpu *cpu, unsigned sreg, u64 offset, unsigned
 	const struct x86_seg *s = &cpu->st.seg[sreg];
 
 	if (in_code64(cpu)) {
-		/* AMD's silicon wants the whole operand canonical before FS's or GS's base is added; Intel the sum alone. */
-		if (sreg >= FS && cpu->st.vendor == X86_AMD &&
-		    unlikely(!la_canonical(cpu, offset) || !la_canonical(cpu, offset + size - 1)))
+		u64 base = sreg >= FS ? s->base : 0, last = offset + size - 1;
+
+		*la = base + offset;
+		/* AMD's silicon wants first and last byte canonical before FS's or GS's base is added too, and does not let
+		 * both wrap; Intel the sums alone. */
+		if (unlikely(base && (!la_canonical(cpu, offset) || !la_canonical(cpu, last) ||
+				      (last < offset && base + last < *la))) &&
+		    cpu->st.vendor == X86_AMD)
 			return x86_fault(cpu, EXC_GP, 0);
-		*la = offset + (sreg >= FS ? s->base : 0);
 		return OUT_NEXT;
 	}
 	if (!seg_allows(s, offset, size, acc, !in_real_style(cpu)))

@@ -146,6 +146,7 @@ static void show(struct ls *ls, const struct ls_class *k, const struct ls_case *
 	printf("    registers:");
 	for (unsigned i = 0; i < 16; i++)
 		printf(" %s=%llx", names[i], (unsigned long long)c->st.gpr[i]);
+	printf(" fs=%llx gs=%llx", (unsigned long long)c->st.seg[FS].base, (unsigned long long)c->st.seg[GS].base);
 	printf("\n");
 }
 
