@@ -34,6 +34,7 @@ static bool nested_stage(struct xlate *x, struct vm *vm, const struct x86_state 
 		xlate_ept(x, vmcs->f[VMCS_EPTP], ANY_WIDTH);
 	else
 		return false;
+	x->mbec = x->format == WALK_EPT && vmcs->f[VMCS_PROC2] & (u32)VMX_PROC2_MBEC;
 	x->dry = true;
 	return true;
 }

@@ -88,8 +88,9 @@ static const struct desc_field svm_rows[] = {
 static DESC(svm_desc, struct x86_svm, svm_rows);
 
 static const struct desc_field vmx_rows[] = {
-	DESC_INT(struct x86_vmx, vmxon), DESC_INT(struct x86_vmx, vmcs), DESC_INT(struct x86_vmx, nmi_blocked),
-	DESC_INT(struct x86_vmx, timer), DESC_INT(struct x86_vmx, on),	 DESC_INT(struct x86_vmx, in_guest),
+	DESC_INT(struct x86_vmx, vmxon), DESC_INT(struct x86_vmx, vmcs),       DESC_INT(struct x86_vmx, nmi_blocked),
+	DESC_INT(struct x86_vmx, timer), DESC_INT(struct x86_vmx, pause_last), DESC_INT(struct x86_vmx, pause_first),
+	DESC_INT(struct x86_vmx, on),	 DESC_INT(struct x86_vmx, in_guest),
 };
 static DESC(vmx_desc, struct x86_vmx, vmx_rows);
 

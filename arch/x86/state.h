@@ -93,6 +93,8 @@ struct x86_vmx {
 	u64 vmcs;	 /* the current VMCS; X86_NO_VMCS: none */
 	u64 nmi_blocked; /* 0 or 1: blocking of physical NMIs while in_guest with virtual NMIs (nmi_blocked is the virtual one) */
 	u64 timer;	 /* the preemption timer, while in_guest with it active: the TSC at which it is 0 */
+	u64 pause_last;	 /* PAUSE-loop exiting: the processor's count of instructions at the last PAUSE; 0: none since VM entry */
+	u64 pause_first; /* and the TSC at the first of its loop */
 	u32 on;		 /* 0 or 1: in VMX operation */
 	u32 in_guest;	 /* 0 or 1: non-root */
 };

@@ -64,7 +64,7 @@ enum vmx_ctl {
 #define VMX_TIMER_SHIFT 5
 
 /* Other capability MSRs that have rows in vmxctl.def. */
-enum vmx_cap { VMX_CAP_MISC, VMX_CAP_EPT_VPID, VMX_CAPS };
+enum vmx_cap { VMX_CAP_MISC, VMX_CAP_EPT_VPID, VMX_CAP_VMFUNC, VMX_CAPS };
 u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap);
 #define VMX_MISC_ACTIVITY     5 /* the bit of activity state 0; those of HLT, shutdown and wait-for-SIPI follow */
 #define VMX_MISC_VMWRITE_ANY  BIT(29)
@@ -77,13 +77,14 @@ u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap);
 #define VMX_EPT_INVEPT_ALL    BIT(26)
 #define VMX_EPT_INVVPID	      BIT(32)
 #define VMX_EPT_INVVPID_TYPE0 BIT(40) /* and the three other types behind it */
+#define VMX_FUNCTION_EPTP     BIT(0)  /* of the VM-function controls too: SDM vol. 3 24.6.14 */
 
 /* Which bits of a word must be 1 and which may be, by the TRUE capability MSRs. */
 void vmx_word_allowed(const struct x86_model *m, enum vmx_word w, u32 *must, u32 *may);
 
 #define MSR_VMX_BASIC 0x480u
-#define MSR_VMX_LAST  0x490u
-/* The value of MSR 480h + n. */
+#define MSR_VMX_VMFUNC 0x491u
+/* The value of MSR 480h + n. 491h is 0 for a model without VM functions, whose processor does not have it. */
 u64 vmx_capability(const struct x86_model *m, unsigned n);
 /* CR4 bits that the model has. */
 u64 vmx_cr4_allowed(const struct x86_model *m);

@@ -231,6 +231,7 @@ void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 				  .phys_bits = m->phys_bits,
 				  .virt_bits = m->virt_bits,
 				  .misc = vmx_cap(m, VMX_CAP_MISC),
+				  .functions = vmx_cap(m, VMX_CAP_VMFUNC),
 				  .ept_ad = vmx_cap(m, VMX_CAP_EPT_VPID) & VMX_EPT_AD};
 	for (unsigned w = 0; w < VMX_WORDS; w++)
 		vmx_word_allowed(m, (enum vmx_word)w, &e->must[w], &e->may[w]);

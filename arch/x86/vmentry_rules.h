@@ -13,7 +13,8 @@
 struct vmentry_env {
 	u32 must[VMX_WORDS], may[VMX_WORDS];
 	u64 cr4_allowed, efer_allowed;
-	u64 misc; /* IA32_VMX_MISC */
+	u64 misc;      /* IA32_VMX_MISC */
+	u64 functions; /* IA32_VMX_VMFUNC */
 	u32 phys_bits, virt_bits;
 	u32 virtual_tpr; /* byte 80h of the virtual-APIC page */
 	bool ept_ad;

@@ -160,6 +160,9 @@ u64 vmx_capability(const struct x86_model *m, unsigned n)
 	case 0x48e: return word_msr(m, VMX_PROC, true);
 	case 0x48f: return word_msr(m, VMX_EXIT, true);
 	case 0x490: return word_msr(m, VMX_ENTRY, true);
+	case 0x491:
+		vmx_word_allowed(m, VMX_PROC2, &must, &may);
+		return may & VMX_PROC2_VMFUNC ? vmx_cap(m, VMX_CAP_VMFUNC) : 0;
 	default: return 0;
 	}
 }

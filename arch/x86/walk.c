@@ -80,21 +80,23 @@ static always_inline bool fault(const struct xlate *x, struct walk *w, struct wa
 	w->stage = 0;
 	w->table = false;
 	w->why = WALK_VIOLATION;
+	w->ve = false;
 	w->error = error;
 	return false;
 }
 
 /* Runs the stage that follows x; gives its faults their place in the list. */
-static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsigned want, bool table, struct walk *sub,
-		       struct walk *w)
+static bool next_stage(const struct xlate *x, struct walk_mem *m, u64 gpa, unsigned want, bool table, bool user_la,
+		       struct walk *sub, struct walk *w)
 {
-	if (walk_la(x->next, m, gpa, (struct walk_access){.want = want, .user = true}, sub))
+	if (walk_la(x->next, m, gpa, (struct walk_access){.want = want, .user = true, .user_la = user_la}, sub))
 		return true;
 	w->table = sub->stage ? sub->table : table;
 	w->fault_gpa = sub->stage ? sub->fault_gpa : gpa;
 	w->stage = sub->stage + 1;
 	w->error = sub->error;
 	w->why = sub->why;
+	w->ve = sub->ve;
 	return false;
 }
 
@@ -118,7 +120,7 @@ static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u6
 		*pa = cache->line[line].pa | (gpa & 0xfff);
 		return true;
 	}
-	if (!next_stage(x, m, gpa, table_want(x->next), true, &sub, w)) {
+	if (!next_stage(x, m, gpa, table_want(x->next), true, false, &sub, w)) {
 		if (x->next->ept_ad)
 			w->error |= 1;
 		return false;
@@ -167,7 +169,7 @@ static noinline enum step set_flags(const struct xlate *x, struct walk_mem *m, s
 		if (x->next && table_want(x->next) == WALK_R) {
 			struct walk sub;
 
-			if (!next_stage(x, m, path->at[i].gpa, WALK_W, true, &sub, w))
+			if (!next_stage(x, m, path->at[i].gpa, WALK_W, true, false, &sub, w))
 				return STEP_FAULT;
 		}
 		if (wide)
@@ -291,7 +293,7 @@ static always_inline enum step walk_tables(const struct xlate *x, struct walk_me
 	if (nested) {
 		struct walk sub;
 
-		if (!next_stage(x, m, w->gpa, a.want, false, &sub, w))
+		if (!next_stage(x, m, w->gpa, a.want, false, both & PTE_U, &sub, w))
 			return STEP_FAULT;
 		w->pa = sub.pa;
 		w->perm &= sub.perm;
@@ -303,18 +305,23 @@ static always_inline enum step walk_tables(const struct xlate *x, struct walk_me
 }
 
 #define EPT_RIGHTS    7ull
+#define EPT_USER_X    BIT(10) /* with mode-based execute control */
+#define EPT_NO_VE     BIT(63) /* SDM vol. 3 25.5.7.1 "Convertible EPT Violations" */
 #define EPT_TYPE(e)   ((e) >> 3 & 7)
 #define EPT_LARGE     BIT(7)
 #define EPT_A	      BIT(8)
 #define EPT_D	      BIT(9)
 #define EPT_BAD_TYPES (BIT(2) | BIT(3) | BIT(7))
 
+/* The rights to execute of one of EPT's entries. */
+static u64 ept_exec(const struct xlate *x) { return x->mbec ? WALK_X | EPT_USER_X : WALK_X; }
+
 /* SDM vol. 3 28.3.3.1 "EPT Misconfigurations". */
 static bool ept_misconfigured(const struct xlate *x, u64 e, unsigned level, bool leaf)
 {
 	u64 rsvd = x->rsvd;
 
-	if ((e & 3) == 2 || (!x->exec_only && (e & 7) == 4))
+	if ((e & 3) == 2 || (!x->exec_only && !(e & 1) && (e & ept_exec(x))))
 		return true;
 	if (!leaf)
 		rsvd |= 0xf8;
@@ -353,7 +360,8 @@ static noinline enum step ept_set_flags(const struct xlate *x, struct walk_mem *
 static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u64 gpa, struct walk_access a,
 				   struct walk *w)
 {
-	u64 table = x->root & x->phys_mask, rights = EPT_RIGHTS, flags = EPT_A, e;
+	u64 table = x->root & x->phys_mask, any = EPT_RIGHTS | ept_exec(x), rights = any, flags = EPT_A, e;
+	unsigned allowed;
 	struct table_path path = {0};
 	unsigned shift = 39, level = 4;
 	bool leaf, dirty;
@@ -361,6 +369,7 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 	w->stage = 0;
 	w->table = false;
 	w->why = WALK_VIOLATION;
+	w->ve = false;
 	for (;; level--, shift -= 9) {
 		u64 at = table + (gpa >> shift & 0x1ff) * 8;
 		void *host = entry_host(m, at);
@@ -370,8 +379,9 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 		path.at[path.n].entry = e;
 		path.at[path.n++].pa = at;
 		leaf = level == 1 || ((e & EPT_LARGE) && (level == 2 || (level == 3 && x->gbyte)));
-		if (!(e & EPT_RIGHTS) || gpa >> 48) {
+		if (!(e & any) || gpa >> 48) {
 			w->error = a.want;
+			w->ve = !(e & (any | EPT_NO_VE));
 			return STEP_FAULT;
 		}
 		if (unlikely(ept_misconfigured(x, e, level, leaf))) {
@@ -385,15 +395,19 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 		if (leaf)
 			break;
 	}
-	if (!(rights & a.want)) {
-		w->error = a.want | (u32)(rights << 3);
+	allowed = rights & EPT_RIGHTS;
+	if (x->mbec && a.user_la)
+		allowed = (allowed & ~WALK_X) | (rights & EPT_USER_X ? WALK_X : 0);
+	if (!(allowed & a.want)) {
+		w->error = a.want | (u32)(rights & EPT_RIGHTS) << 3 | (rights & EPT_USER_X ? BIT(6) : 0);
+		w->ve = !(e & EPT_NO_VE);
 		return STEP_FAULT;
 	}
 	dirty = !x->ept_ad || (e & EPT_D);
 	w->pa = w->gpa = (table & ~MASK(shift)) | (gpa & MASK(shift));
 	w->page_bits = w->guest_bits = (u8)shift;
 	w->global = 0;
-	w->perm = (u8)rights;
+	w->perm = (u8)allowed;
 	if (a.want != WALK_W && !dirty)
 		w->perm &= (u8)~WALK_W;
 	if (!x->ept_ad || x->dry || ((flags & EPT_A) && (a.want != WALK_W || dirty)))
@@ -413,7 +427,7 @@ static bool walk_untranslated(const struct xlate *x, struct walk_mem *m, u64 la,
 	w->global = 0;
 	if (!x->next)
 		return true;
-	if (!next_stage(x, m, la, a.want, false, &sub, w))
+	if (!next_stage(x, m, la, a.want, false, true, &sub, w))
 		return false;
 	w->pa = sub.pa;
 	w->perm = sub.perm;

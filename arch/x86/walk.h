@@ -54,6 +54,7 @@ struct xlate {
 	bool wp, nxe, smep, smap, pse, pke;
 	bool pml;	/* EPT: flags are set only while log_room() holds, log_page() hears of dirtied pages */
 	bool exec_only; /* EPT: execute-only pages exist */
+	bool mbec;	/* EPT: bit 10 is the right to fetch from user-mode linear addresses, bit 2 from others */
 	bool gbyte;  /* 1-GByte pages exist */
 	bool amd;    /* bit 8 of entries above the PDPT is reserved */
 	bool dry;    /* set no accessed or dirty flags */
@@ -85,6 +86,7 @@ struct walk_access {
 	u8 want;   /* WALK_R, WALK_W or WALK_X */
 	bool user; /* privilege of the access */
 	bool smap; /* supervisor data access to which SMAP applies: CR4.SMAP, and not (explicit with AC set) */
+	bool user_la; /* EPT: the linear address is a user-mode one by the stage before, whatever the access is */
 };
 
 struct walk {
@@ -98,7 +100,8 @@ struct walk {
 	/* Of a fault: */
 	u8 stage;	/* 0: the first stage, a #PF; 1: the next, a nested page fault; … */
 	bool table;	/* stage > 0: on the way to a table entry of the stage before, not to the final address */
-	u32 error;	/* in the form of #PF's error code; of EPT: bits 0 to 5 of the exit qualification */
+	u32 error;	/* in the form of #PF's error code; of EPT: bits 0 to 6 of the exit qualification */
+	bool ve;	/* of EPT: a violation that may become a virtualization exception (bit 63 of its entry is 0) */
 	u8 why;		/* of EPT: enum walk_why */
 	u64 fault_gpa;	/* stage > 0: the address that could not be translated */
 };

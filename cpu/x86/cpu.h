@@ -146,6 +146,9 @@ struct vmx_cache {
 	u32 mtf;          /* the monitor trap flag */
 	u32 timer;        /* the preemption timer is active */
 	u32 pml, shadow;
+	u64 functions;    /* the VM functions that are enabled; all 0: VMFUNC is #UD or exits */
+	u64 ve_area;      /* the virtualization-exception information area | 1; 0: EPT violations exit */
+	u32 ple, ple_gap, ple_window; /* PAUSE-loop exiting */
 	u64 link, vmread_bitmap, vmwrite_bitmap; /* with VMCS shadowing */
 	u32 no_rdtscp, no_invpcid, no_xsaves; /* not enabled: #UD */
 };
@@ -359,6 +362,9 @@ static inline bool x86_exit_wanted(const struct x86_cpu *cpu, enum x86_exit e)
 enum outcome x86_deliver(struct x86_cpu *cpu);
 /* Looks at attention bits between blocks: NMI, INTR, virtual interrupts, INIT; delivers what is due. Returns true when something was delivered. */
 bool x86_events(struct x86_cpu *cpu);
+/* run.c: sleeps until c.attention is no longer `raw`, somebody wakes this kind of sleeper, or VMX's preemption timer gets to 0
+ * (SDM vol. 3 25.5.1: it counts in HLT and MWAIT too). */
+void x86_sleep(struct x86_cpu *cpu, u32 raw, enum cpu_wake how);
 
 /* update.c: rebuilds what the cache derives from the state. */
 void x86_update_mode(struct x86_cpu *cpu);      /* after CS, SS, CR0, EFER, RFLAGS.VM, CPL: c.mode, c.fpu_block, spaces */

@@ -9,7 +9,7 @@
 
 #include "cpu/x86/check.h"
 #include "cpu/x86/int.h"
-#include "cpu/x86/svm.h"
+#include "cpu/x86/vmexit.h"
 
 #define SPINS_TO_YIELD 64
 
@@ -33,7 +33,7 @@ bool bind_ud2(struct bind *b)
 /* A processor that spins lets its host's other threads go first. */
 HANDLER(spin)
 {
-	if (x86_exit_wanted(cpu, EXIT_PAUSE) && !svm_pause_passes(cpu, in))
+	if (x86_exit_wanted(cpu, EXIT_PAUSE) && !vmexit_pause_passes(cpu, in))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_PAUSE, 0, 0));
 	if (cpu->vm->nvcpus > 1 && ++cpu->spins % SPINS_TO_YIELD == 0)
 		sched_yield();

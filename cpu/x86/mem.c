@@ -14,6 +14,7 @@
 #include "cpu/x86/space.h"
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vapic.h"
+#include "cpu/x86/vmx.h"
 
 /* One page's share of an access. */
 struct piece {
@@ -77,15 +78,18 @@ static void slot_tag(struct x86_cpu *cpu, struct tlb_entry *e, const struct tlb_
 	}
 }
 
-/* `address`: bits 7 and 8 of a violation's qualification, SDM vol. 3 table 27-7. */
-static enum outcome ept_exit(struct x86_cpu *cpu, const struct walk *w, u64 address)
+/* `address`: bits 7 and 8 of a violation's qualification, SDM vol. 3 table 27-7. Or #VE: OUT_FAULT. */
+static enum outcome ept_exit(struct x86_cpu *cpu, const struct walk *w, u64 address, u64 la)
 {
 	switch ((enum walk_why)w->why) {
 	case WALK_MISCONFIG: return x86_exit(cpu, EXIT_EPT_MISCONFIG, 0, w->fault_gpa);
 	case WALK_APIC: return vapic_access_physical(cpu, w->pa);
 	case WALK_LOG_FULL: return x86_exit(cpu, EXIT_PML_FULL, 0, 0);
-	default: return x86_exit(cpu, EXIT_NPF, w->error | address, w->fault_gpa);
+	default: break;
 	}
+	if (unlikely(cpu->c.vmx.ve_area) && w->ve && vmx_ve(cpu, w->error | address, la, w->fault_gpa))
+		return x86_fault(cpu, EXC_VE, 0);
+	return x86_exit(cpu, EXIT_NPF, w->error | address, w->fault_gpa);
 }
 
 static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struct walk *w)
@@ -101,9 +105,11 @@ static noinline enum outcome walk_fault(struct x86_cpu *cpu, u64 la, const struc
 			  (unsigned long long)w->fault_gpa, w->table ? "table" : "final", w->error,
 			  (unsigned long long)la);
 	if (cpu->c.ept) {
-		ept_exit(cpu, w, BIT(7) | (w->table ? 0 : BIT(8)));
-		cpu->c.vmexit.la = la;
-		return OUT_EXIT;
+		enum outcome o = ept_exit(cpu, w, BIT(7) | (w->table ? 0 : BIT(8)), la);
+
+		if (o == OUT_EXIT)
+			cpu->c.vmexit.la = la;
+		return o;
 	}
 	/* APM vol. 2 15.25.6 "Nested versus Guest Page Faults, Fault Ordering". */
 	return x86_exit(cpu, EXIT_NPF, w->error | (w->table ? BIT(33) : BIT(32)), w->fault_gpa);
@@ -491,7 +497,7 @@ enum outcome mem_read_gpa(struct x86_cpu *cpu, u64 gpa, void *buf, unsigned size
 	if (cpu->c.ept) {
 		if (!walk_la(&s->nested, &s->mem, gpa, (struct walk_access){.want = WALK_R}, &w)) {
 			w.fault_gpa = gpa;
-			return ept_exit(cpu, &w, 0);
+			return ept_exit(cpu, &w, 0, 0);
 		}
 		gpa = w.pa;
 		if (unlikely(ALIGN_DOWN(gpa, RAM_PAGE) + 1 == cpu->c.vmx.apic_access))

@@ -19,7 +19,9 @@
 #define ROOT_PCID BIT(63)
 _Static_assert(!(MODE_CR0 & MODE_CR4) && !(MODE_EFER & (MODE_CR0 | MODE_CR4)), "space keys pack these bits");
 
-#define SPACE_EPT 1ull /* host_mode of EPT; no bit of the registers is there */
+/* host_mode of EPT, with mode-based execute control; no bits of the registers are there */
+#define SPACE_EPT  BIT(0)
+#define SPACE_MBEC BIT(1)
 
 static void tlb_clear(struct x86_cpu *cpu)
 {
@@ -95,7 +97,7 @@ static void space_key_make(const struct x86_cpu *cpu, struct space_key *k)
 	if (cpu->c.npt) {
 		k->ncr3 = cpu->c.ncr3;
 		if (cpu->c.ept)
-			k->host_mode = SPACE_EPT;
+			k->host_mode = SPACE_EPT | (vmx_has(&cpu->c, PROC2, MBEC) ? SPACE_MBEC : 0);
 		else
 			k->host_mode = (cpu->c.host_cr4 & MODE_CR4) | (cpu->c.host_efer & MODE_EFER);
 	}
@@ -156,6 +158,7 @@ static void xlate_eptp(const struct x86_cpu *cpu, struct xlate *x)
 	xlate_ept(x, cpu->c.ncr3, cpu->model->phys_bits);
 	x->gbyte = cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_1G;
 	x->exec_only = cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_EXECUTE_ONLY;
+	x->mbec = vmx_has(&cpu->c, PROC2, MBEC);
 	x->apic_page = cpu->c.vmx.apic_access;
 	x->pml = x->ept_ad && cpu->c.vmx.pml;
 }
@@ -378,7 +381,7 @@ void tlb_flush_ept(struct x86_cpu *cpu, u64 eptp)
 	struct tlb_spaces *s = cpu->spaces;
 
 	for (unsigned i = 0; i < s->next; i++)
-		if (s->group[i].key.host_mode == SPACE_EPT && (!eptp || s->group[i].key.ncr3 >> 12 == eptp >> 12))
+		if ((s->group[i].key.host_mode & SPACE_EPT) && (!eptp || s->group[i].key.ncr3 >> 12 == eptp >> 12))
 			s->group[i].live = false;
 	memset(&s->cache, 0, sizeof(s->cache));
 	space_select(cpu);

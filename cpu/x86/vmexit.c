@@ -37,3 +37,8 @@ enum outcome vmexit_check_exception(struct x86_cpu *cpu, const struct x86_event 
 		return vmx_check_exception(cpu, ev);
 	return svm_check_exception(cpu, ev);
 }
+
+bool vmexit_pause_passes(struct x86_cpu *cpu, const struct insn *in)
+{
+	return cpu->c.vmx.on ? vmx_pause_passes(cpu, in) : svm_pause_passes(cpu, in);
+}

@@ -18,6 +18,8 @@ void vmexit_decode_controls(struct x86_cpu *cpu);
 enum outcome vmexit_check_io(struct x86_cpu *cpu, const struct insn *in, u16 port, unsigned size, bool is_in,
 			     bool is_string, bool is_rep) must_check;
 enum outcome vmexit_check_msr(struct x86_cpu *cpu, u32 msr, bool write) must_check;
+/* A PAUSE whose exit is wanted, and that does not take it this time: loops alone are to exit. */
+bool vmexit_pause_passes(struct x86_cpu *cpu, const struct insn *in);
 /* An exception about to be delivered. */
 enum outcome vmexit_check_exception(struct x86_cpu *cpu, const struct x86_event *ev) must_check;
 

@@ -1,6 +1,6 @@
 /*
  * VMX on the software processor: VM entry (vmx_entry.c), VM exit (vmx_exit.c), the instructions (vmx_insn.c), the
- * controls and what they decide (vmx_control.c). SDM vol. 3 chapters 23 to 30.
+ * controls and what they decide (vmx_control.c), VM functions and #VE (vmx_func.c). SDM vol. 3 chapters 23 to 30.
  *
  * The processor knows root operation, or non-root operation with a current VMCS. The VMCS is in guest RAM and nowhere
  * else; struct x86_cache holds what is decoded of its controls (exits, npt, ncr3, asid, vmx, ...), which comes from
@@ -60,6 +60,15 @@ void vmx_timer_start(struct x86_cpu *cpu, u32 value);
 u32 vmx_timer_value(const struct x86_cpu *cpu);
 void vmx_timer_poll(struct x86_cpu *cpu);
 u64 vmx_timer_ns(const struct x86_cpu *cpu);
+
+/* PAUSE under "PAUSE exiting" and "PAUSE-loop exiting" (vmx_func.c): false: it exits. */
+bool vmx_pause_passes(struct x86_cpu *cpu, const struct insn *in);
+/* Whether a convertible EPT violation becomes #VE (vmx_func.c); its information is in guest memory then. */
+bool vmx_ve(struct x86_cpu *cpu, u64 qualification, u64 la, u64 gpa);
+/* IRET, whose fault that #VE was, has ended blocking by NMI. */
+void vmx_ve_nmi_iret(struct x86_cpu *cpu);
+/* As VM entry wants EPTP. */
+bool vmx_eptp_valid(const struct x86_cpu *cpu, u64 eptp);
 
 /* The monitor trap flag's exit: SDM vol. 3 25.5.2. */
 void vmx_mtf_exit(struct x86_cpu *cpu);

@@ -68,6 +68,7 @@ static void exits_load(struct x86_cpu *cpu, const u64 *f)
 	if (vmx_has(c, PROC2, DESC))
 		for (unsigned e = EXIT_IDTR_READ; e <= EXIT_TR_WRITE; e++)
 			want(cpu, (enum x86_exit)e);
+	want_if(cpu, vmx_has(c, PROC2, PLE), EXIT_PAUSE);
 	want_if(cpu, vmx_has(c, PROC2, WBINVD), EXIT_WBINVD);
 	want_if(cpu, vmx_has(c, PROC2, RDRAND), EXIT_RDRAND);
 	want_if(cpu, vmx_has(c, PROC2, RDSEED), EXIT_RDSEED);
@@ -100,6 +101,11 @@ void vmx_controls_load(struct x86_cpu *cpu, const u64 *f)
 	x->timer = vmx_has(c, PIN, TIMER);
 	x->pml = vmx_has(c, PROC2, PML);
 	x->shadow = vmx_has(c, PROC2, SHADOW);
+	x->functions = vmx_has(c, PROC2, VMFUNC) ? f[VMCS_FUNCTIONS] : 0;
+	x->ve_area = vmx_has(c, PROC2, VE) ? f[VMCS_VE_AREA] | 1 : 0;
+	x->ple = vmx_has(c, PROC2, PLE);
+	x->ple_gap = (u32)f[VMCS_PLE_GAP];
+	x->ple_window = (u32)f[VMCS_PLE_WINDOW];
 	x->link = f[VMCS_LINK];
 	x->vmread_bitmap = f[VMCS_VMREAD_BITMAP];
 	x->vmwrite_bitmap = f[VMCS_VMWRITE_BITMAP];

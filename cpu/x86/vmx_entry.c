@@ -105,6 +105,7 @@ static void guest_load(struct x86_cpu *cpu, const u64 *f)
 	if (st->activity == ACT_WAIT_SIPI) /* one that came before is lost */
 		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_SIPI);
 	st->pending_db = f[VMCS_GUEST_PENDING_DB] & (DR6_BS | 15);
+	st->vmx.pause_last = 0;
 }
 
 bool vmx_load_pdptes(struct x86_cpu *cpu)

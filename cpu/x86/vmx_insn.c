@@ -295,7 +295,7 @@ static enum outcome inv_operands(struct x86_cpu *cpu, const struct insn *in, u64
 }
 
 /* As VM entry wants EPTP: SDM vol. 3 26.2.1.1. */
-static bool eptp_valid(const struct x86_cpu *cpu, u64 eptp)
+bool vmx_eptp_valid(const struct x86_cpu *cpu, u64 eptp)
 {
 	return ((eptp & 7) == 0 || (eptp & 7) == 6) && (eptp >> 3 & 7) == 3 && !(eptp & 0xf80) &&
 	       !(eptp >> cpu->model->phys_bits) && (!(eptp & EPTP_AD) || (cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_AD));
@@ -309,7 +309,7 @@ HANDLER(op_invept)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	TRY(cpu, in, prologue(cpu, EXIT_INVEPT));
 	TRY(cpu, in, inv_operands(cpu, in, &type, d));
-	if (type == INVEPT_SINGLE && (caps & VMX_EPT_INVEPT_SINGLE) && !d[1] && eptp_valid(cpu, d[0]))
+	if (type == INVEPT_SINGLE && (caps & VMX_EPT_INVEPT_SINGLE) && !d[1] && vmx_eptp_valid(cpu, d[0]))
 		tlb_flush_ept(cpu, d[0]);
 	else if (type == INVEPT_ALL && (caps & VMX_EPT_INVEPT_ALL))
 		tlb_flush_ept(cpu, 0);

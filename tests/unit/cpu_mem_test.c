@@ -47,6 +47,7 @@ enum outcome vapic_access_physical(struct x86_cpu *cpu, u64 pa) { return OUT_EXI
 void block_written(struct x86_cpu *cpu, u64 pa, u64 len) { dropped_code++; }
 bool vmx_pml_room(struct x86_cpu *cpu) { return false; }
 void vmx_pml_log(struct x86_cpu *cpu, u64 gpa) {}
+bool vmx_ve(struct x86_cpu *cpu, u64 qualification, u64 la, u64 gpa) { return false; }
 void blocks_drop_all(struct x86_cpu *cpu) {}
 void vmexit_decode_controls(struct x86_cpu *cpu) {}
 void block_drop(struct x86_cpu *cpu, u64 pa, u64 len, bool all) {}

@@ -144,6 +144,91 @@ static void flags(void **state)
 	world_free(w);
 }
 
+/* SDM vol. 3 24.6.2, 28.3.2: with mode-based execute control bit 2 of EPT's entries is the right to fetch from
+ * supervisor-mode addresses, bit 10 from user-mode ones; by the guest's tables, not by CPL. */
+static void execute_by_mode(void **state)
+{
+	static const struct {
+		u64 rights, user; /* of the page in EPT; U/S in the guest's table */
+		bool fails;
+	} rows[] = {
+		{7, 0, false},
+		{7, 1, true},
+		{3 | BIT(10), 0, true},
+		{3 | BIT(10), 1, false},
+		{7 | BIT(10), 0, false},
+		{7 | BIT(10), 1, false},
+		{3, 0, true},
+		{3, 1, true},
+		{4, 0, false},
+		{BIT(10), 1, false},
+		{BIT(10), 0, true},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world *w = VMX_WORLD(jumps);
+		u64 entry = GUEST_TABLES + 0x3000 + (TARGET >> 12 << 3), r = rows[i].rights;
+
+		vmx_f(w)[VMCS_PROC2] |= VMX_PROC2_MBEC;
+		for (u64 e = EPT; e < EPT + 0x4000; e += 8) /* all may be executed by either */
+			if (get(w, e, 8))
+				put(w, e, get(w, e, 8) | BIT(10), 8);
+		put(w, ENTRY(1), TARGET | 6 << 3 | r, 8);
+		put(w, entry, TARGET | (rows[i].user ? 7 : 3), 8);
+		put(w, TARGET + 8, 0xc1010f, 3); /* VMCALL */
+		vmx_run(w);
+		if (rows[i].fails)
+			EXPECT_EXIT(w, VIOLATION, 4 | (r & 7) << 3 | (r & BIT(10) ? BIT(6) : 0) | LINEAR);
+		else
+			EXPECT_EXIT(w, CALL, 0);
+		world_free(w);
+	}
+}
+
+/* With the control an entry of bit 10 alone is there; without, it is not, and bit 10 is ignored. */
+static void user_execute_alone(void **state)
+{
+	for (unsigned on = 0; on < 2; on++) {
+		struct world *w = vmx_world_of("Skylake-Client,vmx-ept-execonly=off", loads_start, loads_end);
+
+		vmx_f(w)[VMCS_PROC2] |= on ? VMX_PROC2_MBEC : 0;
+		for (u64 e = EPT; e < EPT + 0x4000; e += 8)
+			if (get(w, e, 8))
+				put(w, e, get(w, e, 8) | BIT(10), 8);
+		put(w, ENTRY(1), TARGET | 6 << 3 | BIT(10), 8);
+		vmx_run(w);
+		if (on)
+			EXPECT_EXIT(w, MISCONFIG, 0);
+		else
+			EXPECT_EXIT(w, VIOLATION, 1 | LINEAR);
+		world_free(w);
+	}
+}
+
+/* Translations of one EPTP with and without the control are told apart: no INVEPT in between. */
+static void modes_have_own_translations(void **state)
+{
+	struct world *w = VMX_WORLD(jumps);
+
+	put(w, TARGET + 8, 0xc1010f, 3);
+	put(w, GUEST_TABLES + 0x3000 + (TARGET >> 12 << 3), TARGET | 3, 8);
+	put(w, ENTRY(1), TARGET | 6 << 3 | 3 | BIT(10), 8);
+	vmx_run(w);
+	EXPECT_EXIT(w, VIOLATION, 4 | 3 << 3 | LINEAR);
+	put(w, GUEST_TABLES + 0x3000 + (TARGET >> 12 << 3), TARGET | 7, 8);
+	for (u64 e = EPT; e < EPT + 0x4000; e += 8)
+		if (get(w, e, 8))
+			put(w, e, get(w, e, 8) | BIT(10), 8);
+	vmx_f(w)[VMCS_PROC2] |= VMX_PROC2_MBEC;
+	vmx_run(w);
+	EXPECT_EXIT(w, CALL, 0);
+	vmx_f(w)[VMCS_PROC2] &= ~(u64)VMX_PROC2_MBEC;
+	vmx_f(w)[VMCS_GUEST_RIP] = GUEST;
+	vmx_run(w);
+	EXPECT_EXIT(w, VIOLATION, 4 | 3 << 3 | LINEAR);
+	world_free(w);
+}
+
 static struct world *logging(const u8 *code, const u8 *end, u64 index)
 {
 	struct world *w = vmx_world_of("Skylake-Client", code, end);
@@ -220,8 +305,15 @@ static void invept_forgets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(violations),	  cmocka_unit_test(misconfigurations), cmocka_unit_test(execute_only),
-		cmocka_unit_test(flags),	  cmocka_unit_test(pages_are_logged),  cmocka_unit_test(log_fills),
+		cmocka_unit_test(violations),
+		cmocka_unit_test(misconfigurations),
+		cmocka_unit_test(execute_only),
+		cmocka_unit_test(flags),
+		cmocka_unit_test(pages_are_logged),
+		cmocka_unit_test(log_fills),
+		cmocka_unit_test(execute_by_mode),
+		cmocka_unit_test(user_execute_alone),
+		cmocka_unit_test(modes_have_own_translations),
 		cmocka_unit_test(invept_forgets),
 	};
 

@@ -46,6 +46,7 @@ SETUP(wbinvd, f[VMCS_PROC2] |= VMX_PROC2_WBINVD)
 SETUP(rdrand, f[VMCS_PROC2] |= VMX_PROC2_RDRAND)
 SETUP(rdseed, f[VMCS_PROC2] |= VMX_PROC2_RDSEED)
 SETUP(invpcid, f[VMCS_PROC2] |= VMX_PROC2_INVPCID; f[VMCS_PROC] |= VMX_PROC_INVLPG)
+SETUP(functions, f[VMCS_PROC2] |= VMX_PROC2_VMFUNC)
 SETUP(msrs, memset(at(w, MSR_BITMAP), 0xff, 4096))
 SETUP(bad_state, f[VMCS_GUEST_RFLAGS] = 0)
 SETUP(bad_msr, f[VMCS_ENTRY_MSR_LOAD] = MSR_AREA; f[VMCS_ENTRY_MSR_LOAD_COUNT] = 2; put(w, MSR_AREA, 0xc0000081, 8);
@@ -120,6 +121,7 @@ ASM64(xsetbv, "xsetbv")
 ASM64(rdrand_code, "rdrand %r9")
 ASM64(rdseed_code, "rdseed %cx")
 ASM64(invpcid_code, "invpcid (%rax), %rdx")
+ASM64(vmfunc_code, "vmfunc")
 ASM64(stores, "mov %eax, 0x150008")
 ASM32(jump_task, "ljmp $0x28, $0")
 
@@ -196,6 +198,7 @@ static const struct row rows[] = {
 	R(56, apic_icr, apic_full, QUAL = 0x300, .at = 11),
 	R(57, rdrand_code, rdrand, .info = REGISTERS | R9 << 3 | 2 << 11, .len = 4),
 	R(58, invpcid_code, invpcid, .info = MEM(RAX, 0, 0) | NO_INDEX | DS << 15 | (u64)RDX << 28, .len = 5),
+	R(59, vmfunc_code, functions, .len = 3),
 	R(61, rdseed_code, rdseed, .info = REGISTERS | RCX << 3, .len = 4),
 	R(62, stores, pml_full, .len = 0),
 };
