@@ -6,13 +6,9 @@
  *               MWAIT: sleeps while armed and nothing that may be taken is pending
  *
  * MWAIT leaves by OUT_RETRY when other threads ask something of this processor, so that the loop serves it, and comes
- * back. Interrupts that RFLAGS.IF holds end the wait when ECX bit 0 says so. The hints in EAX (a
- * C-state) have nothing to choose from: CPUID leaf 5 offers no sub-states.
+ * back. VMX's preemption timer ends the wait. Interrupts that RFLAGS.IF holds do when ECX bit 0 says so. The hints in
+ * EAX (a C-state) have nothing to choose from: CPUID leaf 5 offers no sub-states.
  */
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "cpu/x86/int.h"
 #include "cpu/x86/monitor.h"
 #include "cpu/x86/share.h"
@@ -107,11 +103,7 @@ HANDLER(op_mwait)
 		}
 		if (raw & (ATT_DROP | ATT_STOP))
 			LEAVE(cpu, in, OUT_RETRY);
-		share_park(cpu);
-		__atomic_store_n(&cpu->wake, WAKE_MWAIT, __ATOMIC_SEQ_CST);
-		syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, NULL, NULL, 0);
-		__atomic_store_n(&cpu->wake, WAKE_RUNS, __ATOMIC_SEQ_CST);
-		share_unpark(cpu);
+		x86_sleep(cpu, raw, WAKE_MWAIT);
 	}
 }
 

@@ -206,16 +206,21 @@ static enum outcome iret_any(struct x86_cpu *cpu, unsigned opsize)
 	return iret_legacy(cpu, opsize);
 }
 
-/* In VMX non-root operation blocking by NMI ends although IRET fails, which the exit tells: SDM vol. 3 27.2.3. */
+/*
+ * Intel's processors end blocking by NMI although IRET fails: SDM vol. 3 6.7.1 "Handling Multiple NMIs". In VMX
+ * non-root operation the exit tells so: 27.2.3.
+ */
 enum outcome far_iret(struct x86_cpu *cpu, unsigned opsize)
 {
-	bool blocked = cpu->c.vmx.on && cpu->st.nmi_blocked && nmi_unblocks(cpu);
+	bool blocked = cpu->st.vendor == X86_INTEL && cpu->st.nmi_blocked && nmi_unblocks(cpu);
 	enum outcome o = iret_any(cpu, opsize);
 
 	if (unlikely(blocked) && (o == OUT_FAULT || o == OUT_EXIT)) {
 		cpu->st.nmi_blocked = 0;
 		x86_update_attention(cpu);
 		*(o == OUT_FAULT ? &cpu->c.event.nmi_iret : &cpu->c.vmexit.nmi_iret) = 1;
+		if (o == OUT_FAULT && cpu->c.event.vector == EXC_VE)
+			vmx_ve_nmi_iret(cpu);
 	}
 	return o;
 }

@@ -190,14 +190,10 @@ static u32 attention(struct x86_cpu *cpu)
 	return atomic_load_explicit(&cpu->c.attention, memory_order_relaxed) & cpu->c.att_mask;
 }
 
-/* HLT: sleeps until an event that matters arrives. */
-static void halt_wait(struct x86_cpu *cpu)
+void x86_sleep(struct x86_cpu *cpu, u32 raw, enum cpu_wake how)
 {
-	u32 raw = atomic_load(&cpu->c.attention);
 	struct timespec ts, *limit = NULL;
 
-	if (raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE | ATT_MTF))
-		return;
 	if (cpu->c.vmx.timer) {
 		u64 ns = vmx_timer_ns(cpu);
 
@@ -205,11 +201,20 @@ static void halt_wait(struct x86_cpu *cpu)
 		limit = &ts;
 	}
 	share_park(cpu);
-	__atomic_store_n(&cpu->wake, WAKE_HLT, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cpu->wake, how, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, limit, NULL, 0);
 	__atomic_store_n(&cpu->wake, WAKE_RUNS, __ATOMIC_SEQ_CST);
 	share_unpark(cpu);
 	vmx_timer_poll(cpu);
+}
+
+/* HLT: sleeps until an event that matters arrives. */
+static void halt_wait(struct x86_cpu *cpu)
+{
+	u32 raw = atomic_load(&cpu->c.attention);
+
+	if (!(raw & cpu->c.att_mask & ~(u32)(ATT_STEP | ATT_SHADOW | ATT_ALONE | ATT_MTF)))
+		x86_sleep(cpu, raw, WAKE_HLT);
 }
 
 static void poke(struct x86_cpu *cpu, u32 bits)

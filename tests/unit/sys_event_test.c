@@ -81,6 +81,20 @@ static void nmi_blocking(void **state)
 	world_free(w);
 }
 
+/* SDM vol. 3 6.7.1: on Intel's processors an IRET that faults has ended the blocking all the same. */
+static void iret_that_faults(void **state)
+{
+	for (unsigned intel = 0; intel < 2; intel++) {
+		struct world *w = sys_world(intel ? "Skylake-Client" : "EPYC", LONG, 0);
+
+		w->st.nmi_blocked = 1;
+		assert_int_equal(ONE(w, iret_only), OUT_FAULT); /* to a null CS */
+		assert_int_equal(w->cpu->c.event.vector, EXC_GP);
+		assert_int_equal(w->st.nmi_blocked, !intel);
+		world_free(w);
+	}
+}
+
 /* Priorities at one boundary: debug trap, then NMI, then interrupt. */
 ASM64(prio, "nop\n nop\n nop\n")
 
@@ -159,8 +173,9 @@ static void trap_gate_keeps_if(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shadows), cmocka_unit_test(nmi_blocking),	 cmocka_unit_test(priorities),
-		cmocka_unit_test(init),	   cmocka_unit_test(trap_gate_keeps_if),
+		cmocka_unit_test(shadows),    cmocka_unit_test(nmi_blocking),
+		cmocka_unit_test(priorities), cmocka_unit_test(iret_that_faults),
+		cmocka_unit_test(init),	      cmocka_unit_test(trap_gate_keeps_if),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,11 +7,12 @@
 
 ASM64(spins, "1: inc %rcx\n jmp 1b")
 ASM64(halts, "hlt\n nop")
+ASM64(waits, "mov $0x7000, %eax\n xor %ecx, %ecx\n xor %edx, %edx\n monitor\n xor %eax, %eax\n mwait\n hlt")
 ASM64(calls, VMCALL)
 
 static struct world *timer_world(const u8 *code, const u8 *end, u64 value)
 {
-	struct world *w = vmx_world_of("Skylake-Client", code, end);
+	struct world *w = vmx_world_of("Skylake-Client,+monitor", code, end);
 
 	w->cpu->insn_limit = 0;
 	vmx_f(w)[VMCS_PIN] |= VMX_PIN_TIMER;
@@ -24,18 +25,20 @@ static struct world *timer_world(const u8 *code, const u8 *end, u64 value)
 static u64 ticks_of_ms(struct world *w, u64 ms) { return w->cpu->tsc_hz / 1000 * ms >> VMX_TIMER_SHIFT; }
 static u64 ns_now(void) { return clock_host()->now(clock_host()); }
 
-/* Spinning and halted guests are left, neither before the time nor never. */
+/* Spinning, halted and waiting guests are left, neither before the time nor never. */
 static void expires(void **state)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		struct world *w = i ? TIMED(halts, 0) : TIMED(spins, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct world *w = i == 2 ? TIMED(waits, 0) : i ? TIMED(halts, 0) : TIMED(spins, 0);
 		u64 start = ns_now();
 
 		vmx_f(w)[VMCS_PREEMPTION_TIMER] = ticks_of_ms(w, 20);
 		vmx_run(w);
 		EXPECT_EXIT(w, TIMER_EXIT, 0);
 		assert_true(ns_now() - start >= 19 * 1000000ull);
-		assert_int_equal(vmx_f(w)[VMCS_GUEST_ACTIVITY], i);
+		assert_int_equal(vmx_f(w)[VMCS_GUEST_ACTIVITY], i == 1);
+		if (i == 2)
+			assert_at(w, 17); /* behind MWAIT, which leaves no state */
 		world_free(w);
 	}
 }
