@@ -36,6 +36,7 @@ static bool eptp_switch(struct x86_cpu *cpu, u32 entry)
 	v->f[VMCS_EPTP] = eptp;
 	if (cpu->vmx_env.may[VMX_PROC2] & VMX_PROC2_VE)
 		v->f[VMCS_EPTP_INDEX] = (u16)entry;
+	svm_page_written(cpu, cpu->st.vmx.vmcs);
 	cpu->c.ncr3 = eptp;
 	if (vmx_has(&cpu->c, PROC2, VPID))
 		x86_update_spaces(cpu);
@@ -58,10 +59,12 @@ HANDLER(op_vmfunc)
 
 BIND(vmfunc)
 
+static u64 area_pa(const struct x86_cpu *cpu) { return cpu->c.vmx.ve_area & ~1ull; }
+
 bool vmx_ve(struct x86_cpu *cpu, u64 qualification, u64 la, u64 gpa)
 {
 	const struct vmcs *v = vmx_current(cpu, false);
-	struct ve_area *area = svm_page(cpu, cpu->c.vmx.ve_area & ~1ull, true);
+	struct ve_area *area = svm_page(cpu, area_pa(cpu), true);
 
 	if (!v || !area || area->busy || !(cpu->st.cr0 & CR0_PE) || cpu->c.delivering.kind != EV_NONE)
 		return false;
@@ -71,15 +74,18 @@ bool vmx_ve(struct x86_cpu *cpu, u64 qualification, u64 la, u64 gpa)
 	area->la = la;
 	area->gpa = gpa;
 	area->eptp_index = (u16)v->f[VMCS_EPTP_INDEX];
+	svm_page_written(cpu, area_pa(cpu));
 	return true;
 }
 
 void vmx_ve_nmi_iret(struct x86_cpu *cpu)
 {
-	struct ve_area *area = svm_page(cpu, cpu->c.vmx.ve_area & ~1ull, true);
+	struct ve_area *area = svm_page(cpu, area_pa(cpu), true);
 
-	if (area)
-		area->qualification |= QUAL_NMI_IRET;
+	if (!area)
+		return;
+	area->qualification |= QUAL_NMI_IRET;
+	svm_page_written(cpu, area_pa(cpu));
 }
 
 /*
