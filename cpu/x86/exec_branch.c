@@ -268,9 +268,12 @@ bool bind_jcxz(struct bind *b)
 	return true;
 }
 
-/* In virtual-8086 mode CR4.VME may lead it to the program's own handler; else it is #GP(0) with IOPL below 3. */
+/* The exit carries the vector (APM vol. 2 15.8.1 "Decode Assists"), so it is tested here. In virtual-8086 mode CR4.VME
+ * may lead it to the program's own handler; else it is #GP(0) with IOPL below 3. */
 HANDLER(int_n)
 {
+	if (x86_exit_wanted(cpu, EXIT_SWINT))
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_SWINT, (u8)in->imm, 0));
 	if (cpu->c.mode & MODE_V86) {
 		bool redirected = false;
 

@@ -321,7 +321,7 @@ HANDLER(op_lmsw)
 	if (in->flags & IN_MEM)
 		TRY(cpu, in, operand_read(cpu, in, 2, &v));
 	new = (cpu->st.cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (v & (CR0_PE | CR0_MP | CR0_EM | CR0_TS));
-	if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE) && cr0_selective(cpu, new))
+	if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE)) /* APM vol. 2 15.9: whatever LMSW writes */
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_CR0_SEL_WRITE, 0, 0));
 	if (unlikely(cpu->c.vmx.on))
 		TRY(cpu, in, vmx_lmsw(cpu, in, v, &new));

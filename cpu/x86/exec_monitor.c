@@ -87,9 +87,9 @@ HANDLER(op_mwait)
 	if (!allowed(cpu))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	if (cpu->monitor.armed && x86_exit_wanted(cpu, EXIT_MWAIT_ARMED))
-		LEAVE(cpu, in, x86_exit(cpu, EXIT_MWAIT_ARMED, 1, 0));
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_MWAIT_ARMED, 0, 0));
 	if (x86_exit_wanted(cpu, EXIT_MWAIT))
-		LEAVE(cpu, in, x86_exit(cpu, EXIT_MWAIT, cpu->monitor.armed, 0));
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_MWAIT, cpu->c.vmx.on && cpu->monitor.armed, 0));
 	if ((u32)cpu->st.gpr[RCX] & ~MWAIT_MASKED_INTR)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	/* Like HLT, it ends STI's shadow, not at its end but as it begins to wait. */

@@ -33,14 +33,20 @@ static bool exit_instead(struct x86_cpu *cpu, enum x86_exit exit)
 }
 
 /* SDM vol. 3 8.4.1 "BSP and AP Processors", 9.1.1: the bootstrap processor starts at the reset vector, the others wait
- * for a SIPI. */
+ * for a SIPI. APM vol. 2 15.28.3 "INIT": VM_CR.R_INIT makes an INIT that is not intercepted #SX(1). */
 static void take_init(struct x86_cpu *cpu)
 {
+	static const struct x86_event redirected = {.kind = EV_TRAP, .vector = EXC_SX, .has_error = true, .error = 1};
+
 	if (cpu->c.vmx.on) /* SDM vol. 3 25.2: the exit takes the signal */
 		attention_clear(cpu, ATT_INIT);
 	if (exit_instead(cpu, EXIT_INIT))
 		return;
 	attention_clear(cpu, ATT_INIT);
+	if (unlikely(cpu->st.svm.vm_cr & VM_CR_R_INIT)) {
+		event_deliver(cpu, &redirected);
+		return;
+	}
 	monitor_release(cpu);
 	x86_reset(&cpu->st, cpu->model->vendor, cpu->model->signature, true);
 	if (cpu->vcpu.index != 0)

@@ -12,6 +12,8 @@
 #include "arch/x86/vmcb.h"
 #include "cpu/x86/cpu.h"
 
+#define VM_CR_R_INIT BIT(1)
+
 /* c.vmcb_ctl_flags */
 #define SVM_INJECTING 1u /* EVENTINJ's own exception is on its way, which no intercept sees */
 #define SVM_VLS	      2u /* VMLOAD and VMSAVE take guest-physical addresses */

@@ -142,7 +142,8 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 		       "exits.def follows the intercept words");
 	c->exits[0] = v->cr_read | (u64)v->cr_write << 16 | (u64)v->dr_read << 32 | (u64)v->dr_write << 48;
 	c->exits[1] = v->exceptions | (u64)v->intercept3 << 32;
-	c->exits[2] = (v->intercept4 & 0xffff) | (v->intercept5 & INTERCEPT5_INVPCID ? BIT(EXIT_INVPCID - 128) : 0);
+	c->exits[2] =
+		(v->intercept4 & INTERCEPT4_KNOWN) | (v->intercept5 & INTERCEPT5_INVPCID ? BIT(EXIT_INVPCID - 128) : 0);
 	c->guest = 1;
 	c->npt = v->np_control & NP_ENABLE;
 	c->ncr3 = v->ncr3;
@@ -196,15 +197,15 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 	if (v->np_control & ~NP_ENABLE)
 		log_limit(log, "SVM: SEV, GMET and other controls in word 090h (%#llx)",
 			  (unsigned long long)v->np_control);
-	if (v->intercept4 >> 16 || v->intercept5 & ~INTERCEPT5_INVPCID)
-		log_limit(log, "SVM: intercepts %#x of word 010h, %#x of word 014h", v->intercept4 & 0xffff0000,
+	if (v->intercept4 & ~INTERCEPT4_KNOWN || v->intercept5 & ~INTERCEPT5_INVPCID)
+		log_limit(log, "SVM: intercepts %#x of word 010h, %#x of word 014h", v->intercept4 & ~INTERCEPT4_KNOWN,
 			  v->intercept5 & ~INTERCEPT5_INVPCID);
 }
 
 static inline bool asks_unoffered(const struct vmcb_control *v)
 {
-	return (v->np_control & ~NP_ENABLE) | v->intercept4 >> 16 | (v->intercept5 & ~INTERCEPT5_INVPCID) |
-	       (v->int_ctl & (VI_NMI_ENABLE | VI_AVIC));
+	return (v->np_control & ~NP_ENABLE) | (v->intercept4 & ~INTERCEPT4_KNOWN) |
+	       (v->intercept5 & ~INTERCEPT5_INVPCID) | (v->int_ctl & (VI_NMI_ENABLE | VI_AVIC));
 }
 
 static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)

@@ -62,16 +62,40 @@ static inline void nmi_write(void *dev, u64 offset, unsigned size, u64 value)
 
 	w->v->ops->assert_nmi(w->v);
 }
-static const struct bus_ops stop_ops = {none_read, stop_write}, nmi_ops = {none_read, nmi_write};
+/* What the interrupt controller has pending; -1: nothing. */
+static int apic_vector = -1;
 
-static inline int apic_none(void *apic) { return -1; }
+static inline void intr_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	struct world *w = dev;
+
+	apic_vector = (int)value;
+	w->v->ops->assert_intr(w->v);
+}
+static inline void init_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	struct world *w = dev;
+
+	w->v->ops->assert_init(w->v);
+}
+static const struct bus_ops stop_ops = {none_read, stop_write}, nmi_ops = {none_read, nmi_write},
+			    intr_ops = {none_read, intr_write}, init_ops = {none_read, init_write};
+
+static inline int apic_highest(void *apic) { return apic_vector; }
+static inline int apic_ack(void *apic)
+{
+	int vector = apic_vector;
+
+	apic_vector = -1;
+	return vector;
+}
 static inline u64 apic_cr8(void *apic) { return 0; }
 static inline void apic_set_cr8(void *apic, u64 v) {}
 static inline bool apic_read(void *apic, u32 msr, u64 *v) { return false; }
 static inline bool apic_write(void *apic, u32 msr, u64 v) { return false; }
 static const struct apic_ops no_apic = {
-	.highest = apic_none,
-	.ack = apic_none,
+	.highest = apic_highest,
+	.ack = apic_ack,
 	.cr8_get = apic_cr8,
 	.cr8_set = apic_set_cr8,
 	.msr_read = apic_read,
@@ -165,6 +189,9 @@ static inline struct world *world_new(const char *model, const u8 *host, const u
 	w->vm.vcpu[0] = w->v;
 	bus_add(&w->vm.ports, 0xf4, 1, &stop_ops, w, "stop", e);
 	bus_add(&w->vm.ports, 0x600, 1, &nmi_ops, w, "nmi", e);
+	bus_add(&w->vm.ports, 0x601, 1, &intr_ops, w, "intr", e);
+	bus_add(&w->vm.ports, 0x602, 1, &init_ops, w, "init", e);
+	apic_vector = -1;
 	memcpy(at(w, CODE), host, (size_t)(host_end - host));
 	memcpy(at(w, GUEST_CODE), guest, (size_t)(guest_end - guest));
 	memcpy(at(w, HANDLER), handler_start, (size_t)(handler_end - handler_start));
