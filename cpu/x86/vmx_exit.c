@@ -102,9 +102,19 @@ static void host_segments(struct x86_cpu *cpu, const u64 *f)
 /* SDM vol. 3 27.7: the indicator is written, and the processor shuts down. */
 static void vmx_abort(struct x86_cpu *cpu, struct vmcs *v, enum vmx_abort why)
 {
-	log_warn(cpu->vm->log, "VMX abort %u: the processor shuts down", why);
-	if (v)
+	static const char *const texts[] = {
+		[VMABORT_MSR_STORE] = "an entry of the VM-exit MSR-store area cannot be stored",
+		[VMABORT_HOST_PDPTE] = "a host PDPTE has reserved bits set",
+		[VMABORT_VMCS] = "the VMCS or its host state changed under the running guest",
+		[VMABORT_MSR_LOAD] = "an entry of the VM-exit MSR-load area cannot be loaded",
+		[VMABORT_IA32E] = "a guest in IA-32e mode and a host without",
+	};
+
+	log_warn(cpu->vm->log, "VMX abort %u: %s; the processor shuts down", why, texts[why]);
+	if (v) {
 		v->abort = why;
+		svm_page_written(cpu, cpu->st.vmx.vmcs);
+	}
 	cpu->st.activity = ACT_SHUTDOWN;
 	cpu->st.vmx.in_guest = 0; /* the shutdown is the processor's, not the guest's */
 	vmx_controls_clear(cpu);
@@ -149,8 +159,11 @@ static void host_load(struct x86_cpu *cpu, struct vmcs *v)
 	if (!cpu->c.asid)
 		tlb_flush_asid(cpu, 0, false);
 	vmx_controls_clear(cpu);
-	if (!vmx_load_pdptes(cpu))
+	if (!vmx_load_pdptes(cpu)) {
 		vmx_abort(cpu, v, VMABORT_HOST_PDPTE);
+		x86_update_all(cpu);
+		return;
+	}
 	x86_update_all(cpu);
 	if (vmx_msrs_load(cpu, f[VMCS_EXIT_MSR_LOAD], f[VMCS_EXIT_MSR_LOAD_COUNT]))
 		vmx_abort(cpu, v, VMABORT_MSR_LOAD);

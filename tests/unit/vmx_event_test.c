@@ -264,19 +264,6 @@ static void tsc_scaled(void **state)
 	world_free(w);
 }
 
-/* The VMCS, changed in memory while the guest runs, no longer makes a host: a VMX abort, not a crash. */
-ASM64(spoils, "movq $0, (%rax)\n" VMCALL)
-static void abort_on_broken_host(void **state)
-{
-	struct world *w = VMX_WORLD(spoils);
-
-	w->st.gpr[RAX] = VMCS_PAGE + offsetof(struct vmcs, f[VMCS_HOST_CR0]);
-	w->st.rip = CODE;
-	assert_int_equal(world_run(w), RUN_TRIPLE_FAULT);
-	assert_int_equal(((struct vmcs *)at(w, VMCS_PAGE))->abort, VMABORT_VMCS);
-	world_free(w);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,7 +277,6 @@ int main(void)
 		cmocka_unit_test(iret_unblocks),
 		cmocka_unit_test(shutdown_state),
 		cmocka_unit_test(tsc_scaled),
-		cmocka_unit_test(abort_on_broken_host),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
