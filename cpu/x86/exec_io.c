@@ -77,8 +77,9 @@ static enum outcome string_done(struct x86_cpu *cpu, const struct insn *in, u16 
 				cpu->st.pending_db |= DR6_BS;
 				x86_update_attention(cpu);
 			}
-			LEAVE(cpu, in, OUT_RETRY);
+			LEAVE(cpu, in, string_pause(cpu));
 		}
+		string_end(cpu);
 	}
 	LEAVE(cpu, in, OUT_END);
 }

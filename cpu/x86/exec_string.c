@@ -187,13 +187,14 @@ static always_inline enum outcome lods_some(struct x86_cpu *cpu, const struct in
                                                                                                                        \
 		while ((count = string_left(cpu, in))) {                                                               \
 			if (cost >= STRING_BUDGET)                                                                     \
-				LEAVE(cpu, in, OUT_RETRY);                                                             \
+				LEAVE(cpu, in, string_pause(cpu));                                                     \
 			TRY(cpu, in, name##_some(cpu, in, bits / 8, count, &done));                                    \
 			string_count_set(cpu, in, string_count(cpu, in) - done);                                       \
 			if (unlikely(string_traps(cpu, in)))                                                           \
-				LEAVE(cpu, in, OUT_RETRY);                                                             \
+				LEAVE(cpu, in, string_pause(cpu));                                                     \
 			cost += MAX(done * (bits / 8), SLOW_COST);                                                     \
 		}                                                                                                      \
+		string_end(cpu);                                                                                       \
 		NEXT(cpu, in);                                                                                         \
 	}
 #define STRING_MOVE_ALL(name)                                                                                          \
@@ -304,16 +305,17 @@ COMPARE_RUN(u64, 64)
                                                                                                                        \
 		while ((count = string_left(cpu, in))) {                                                               \
 			if (cost >= STRING_BUDGET)                                                                     \
-				LEAVE(cpu, in, OUT_RETRY);                                                             \
+				LEAVE(cpu, in, string_pause(cpu));                                                     \
 			TRY(cpu, in, name##_some##bits(cpu, in, count, &done, &fl));                                   \
 			FLAGS(cpu) = fl;                                                                               \
 			string_count_set(cpu, in, string_count(cpu, in) - done);                                       \
 			if (!(fl & ZF_AX) == !!(in->flags & IN_REP))                                                   \
 				break;                                                                                 \
 			if (unlikely(string_traps(cpu, in)))                                                           \
-				LEAVE(cpu, in, OUT_RETRY);                                                             \
+				LEAVE(cpu, in, string_pause(cpu));                                                     \
 			cost += MAX(done * (bits / 8), SLOW_COST);                                                     \
 		}                                                                                                      \
+		string_end(cpu);                                                                                       \
 		NEXT(cpu, in);                                                                                         \
 	}
 #define STRING_COMPARE_ALL(name, scan)                                                                                 \

@@ -123,7 +123,7 @@ static void run_single(struct x86_cpu *cpu)
 {
 	bool step = cpu->st.rflags & FL_TF;
 	u32 guest = cpu->c.guest, shadow = cpu->st.shadow;
-	u64 count_until = cpu->count_until, start = cpu->st.rip;
+	u64 count_until = cpu->count_until, start = cpu->st.rip, resume = cpu->st.rflags & FL_RF;
 	enum outcome o;
 
 	if (unlikely(cpu->vm->debug.n) && !cpu->debug.skip &&
@@ -162,6 +162,8 @@ static void run_single(struct x86_cpu *cpu)
 	/* OUT_RETRY from behind it: it is done, and its block was dropped by what it stored. */
 	if (o == OUT_RETRY && cpu->c.in->off)
 		o = OUT_END;
+	if (o == OUT_RETRY)
+		cpu->st.rflags |= resume;
 	if (unlikely(lbr_on(&cpu->st)))
 		lbr_insn(cpu, cpu->c.in, o, start);
 	if (cpu->vcpu.debug.step && o != OUT_RETRY)

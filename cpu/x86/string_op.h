@@ -51,6 +51,17 @@ static always_inline void string_advance(struct x86_cpu *cpu, const struct insn 
 	reg_write(cpu, CPU_OFF(st.gpr[0]) + 8 * reg, in->adsize, cpu->st.gpr[reg] + bytes);
 }
 
+/*
+ * Between two elements: an event that comes there saves RF set, so that the instruction's own breakpoint does not hit
+ * again when it goes on (SDM vol. 3 18.3.1.1 "Instruction-Breakpoint Exception Condition"). The last element clears it.
+ */
+static always_inline enum outcome string_pause(struct x86_cpu *cpu)
+{
+	cpu->st.rflags |= FL_RF;
+	return OUT_RETRY;
+}
+static always_inline void string_end(struct x86_cpu *cpu) { cpu->st.rflags &= ~FL_RF; }
+
 /* To the next element by DF. */
 static always_inline void string_step(struct x86_cpu *cpu, const struct insn *in, unsigned reg, unsigned size)
 {

@@ -316,6 +316,7 @@ static void data_breakpoints_delivered(void **state)
 	assert_int_equal(t.rip, CODE + 5);
 	assert_int_equal(w->st.gpr[RCX], 2);
 	assert_int_equal(w->st.gpr[RDI], DATA + 2);
+	assert_true(t.flags & FL_RF);
 	world_free(w);
 	/* One that a load of SS hits waits for the next instruction. */
 	w = sys_world("EPYC", LONG, 0);
@@ -392,6 +393,45 @@ static void code_breakpoints(void **state)
 	world_free(w);
 }
 
+/* SDM vol. 3 18.3.1.1: what comes between two elements of a repeated instruction saves RF set, what comes behind the
+ * last does not; its own breakpoint hits before the first element alone. */
+ASM64(rep_out, "mov $0xf6, %edx\n rep outsb\n" STOP)
+ASM64(rep_load, "rep lodsb\n" STOP)
+
+static void resume_between_elements(void **state)
+{
+	for (unsigned n = 1; n <= 2; n++) {
+		struct world *w = sys_world("EPYC", LONG, 0);
+		struct taken t;
+
+		w->st.rflags |= FL_IF;
+		w->st.gpr[RSI] = DATA;
+		w->st.gpr[RCX] = n;
+		put(w, DATA, 0x4141, 2);
+		PROGRAM(w, rep_out);
+		t = sys_run(w);
+		assert_taken(t, 0x41, 0);
+		assert_int_equal(t.rip, n == 2 ? CODE + 5 : CODE + 7);
+		assert_int_equal(t.flags & FL_RF, n == 2 ? FL_RF : 0);
+		assert_int_equal(w->st.gpr[RCX], n - 1);
+		world_free(w);
+	}
+	for (unsigned rf = 0; rf < 2; rf++) {
+		struct world *w = sys_world("EPYC", LONG, 0);
+
+		w->st.gpr[RSI] = DATA;
+		w->st.gpr[RCX] = 5000; /* more than it does at once */
+		w->st.dr[0] = CODE;
+		w->st.dr7 = DR7_FIXED | 2;
+		w->st.rflags |= rf ? FL_RF : 0;
+		PROGRAM(w, rep_load);
+		assert_int_equal(sys_run(w).vector, rf ? -1 : EXC_DB);
+		assert_int_equal(w->st.gpr[RCX], rf ? 0 : 5000);
+		assert_false(w->st.rflags & FL_RF);
+		world_free(w);
+	}
+}
+
 /* General detect, DR4 and DR5, reserved bits, privilege. */
 ASM64(get_dr6, "mov %dr6, %rax")
 ASM64(put_dr6, "mov %rax, %dr6")
@@ -464,12 +504,19 @@ static void gates_of_breakpoints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(single_steps),	    cmocka_unit_test(popf),
-		cmocka_unit_test(branch_steps),	    cmocka_unit_test(fault_instead),
-		cmocka_unit_test(int_clears),	    cmocka_unit_test(fast_calls),
-		cmocka_unit_test(data_breakpoints), cmocka_unit_test(data_breakpoints_delivered),
-		cmocka_unit_test(io_breakpoints),   cmocka_unit_test(code_breakpoints),
-		cmocka_unit_test(debug_registers),  cmocka_unit_test(gates_of_breakpoints),
+		cmocka_unit_test(single_steps),
+		cmocka_unit_test(popf),
+		cmocka_unit_test(branch_steps),
+		cmocka_unit_test(fault_instead),
+		cmocka_unit_test(int_clears),
+		cmocka_unit_test(fast_calls),
+		cmocka_unit_test(data_breakpoints),
+		cmocka_unit_test(data_breakpoints_delivered),
+		cmocka_unit_test(io_breakpoints),
+		cmocka_unit_test(code_breakpoints),
+		cmocka_unit_test(resume_between_elements),
+		cmocka_unit_test(debug_registers),
+		cmocka_unit_test(gates_of_breakpoints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
