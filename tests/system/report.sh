@@ -189,6 +189,7 @@ chain)
 	kernel=$($fetch)
 	export XDG_RUNTIME_DIR="$tmp/run"
 	mkdir -m 700 "$tmp/run"
+	: >"$tmp/err"
 	NESTBOX_KERNEL=$kernel "$nestbox" nest --accel soft --keep >"$tmp/out" 2>"$tmp/err" &
 	pid=$!
 	for i in $(seq 200); do
@@ -211,7 +212,10 @@ chain)
 	unpack "$tmp/a.tar.zst"
 	for level in 0 1 2; do
 		for f in kernel.txt cmdline.txt cpuinfo.txt lscpu.txt dmesg.txt cpuid.txt capabilities.txt nestbox.txt check.txt; do
-			[ -s "$folder/L$level/$f" ] || die "no L$level/$f"
+			[ -s "$folder/L$level/$f" ] && continue
+			# An ordinary user may not read the host's log; then the summary says so.
+			[ $level = 0 ] || die "no L$level/$f"
+			has summary.md "^\\| L0/$f \\| "
 		done
 		has L$level/kernel.txt '^Linux'
 	done
