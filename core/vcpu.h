@@ -56,7 +56,7 @@ struct vcpu_ops {
 	void (*kick)(struct vcpu *v); /* look at vm->stop and pending events soon */
 	void (*get_state)(struct vcpu *v, struct x86_state *st);
 	int (*set_state)(struct vcpu *v, const struct x86_state *st, struct err *e);
-	void (*reset)(struct vcpu *v); /* to the power-on state; not inside run. NULL: it cannot */
+	void (*reset)(struct vcpu *v); /* to the power-on state; not inside run */
 	/* From the local APIC (soft engine). assert_intr: `highest` may have changed. */
 	void (*assert_intr)(struct vcpu *v);
 	void (*assert_nmi)(struct vcpu *v);

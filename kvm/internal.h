@@ -23,8 +23,17 @@ struct kvm_xcomp {
 };
 #define KVM_XCOMPS 10
 
+/* An MSR: its number, and where struct x86_state has it. */
+struct kvm_msr_at {
+	u32 index, at;
+};
+#define KVM_MSRS 160
+
+#define KVM_CHIPS 3 /* both 8259s, the IOAPIC */
+
 struct kvm_vm {
 	struct vm *vm;
+	enum x86_vendor vendor; /* of the guest's processors */
 	int sys_fd, fd;
 	u32 run_size;			      /* bytes of a vCPU's mapping */
 	u32 coalesced_page;		      /* page of it that holds the ring; 0: KVM has none */
@@ -34,7 +43,13 @@ struct kvm_vm {
 	atomic_uint running; /* vCPUs inside run */
 	u32 pins;	     /* levels of the interrupt inputs */
 	struct kvm_cpuid2 *supported;
-	struct kvm_msr_list *msrs;
+	struct kvm_msr_at msr[KVM_MSRS]; /* those that KVM has, then those that it lacks */
+	u32 nmsrs, nmsrs_lacking;
+	bool sregs2;			    /* KVM_CAP_SREGS2 */
+	bool payload;			    /* KVM_CAP_EXCEPTION_PAYLOAD, enabled */
+	u32 nested_size;		    /* KVM_CAP_NESTED_STATE: bytes, 0: none */
+	struct kvm_irqchip chip[KVM_CHIPS]; /* as they are at power-on */
+	struct kvm_pit_state2 pit;
 	u32 xsave_size;
 	bool xsave2;
 	struct kvm_xcomp xcomp[KVM_XCOMPS];
@@ -53,6 +68,16 @@ struct kvm_vcpu {
 	bool in_run;
 	bool unfinished; /* the last exit is completed by the next KVM_RUN */
 	struct vcpu_counters n;
+	struct kvm_saved *power_on;
+};
+
+/* All of a vCPU (save.c). */
+struct kvm_saved {
+	struct x86_state st;
+	u64 apic_base, tsc_deadline;
+	struct kvm_lapic_state lapic;
+	struct kvm_vcpu_events events;
+	struct kvm_nested_state *nested; /* NULL: KVM has none */
 };
 
 static inline struct kvm_vcpu *kvm_vcpu_of(struct vcpu *v) { return (struct kvm_vcpu *)v; }
@@ -74,11 +99,26 @@ enum run_exit kvm_vcpu_run(struct vcpu *vcpu, struct err *e);
 void kvm_drain_locked(struct kvm_vm *kvm);
 void kvm_drain_init(struct kvm_vm *kvm);
 
-/* state.c, msrs.c, fpu.c */
+/* save.c: not inside run. */
+int kvm_vcpu_save(struct kvm_vcpu *v, struct kvm_saved **out, struct err *e);
+int kvm_vcpu_restore(struct kvm_vcpu *v, const struct kvm_saved *s, struct err *e);
+void kvm_saved_free(struct kvm_saved *s);
+
+/* state.c, msrs.c, fpu.c, nested.c: the parts of struct x86_state. */
 void kvm_vcpu_get_state(struct vcpu *vcpu, struct x86_state *st);
 int kvm_vcpu_set_state(struct vcpu *vcpu, const struct x86_state *st, struct err *e);
 int kvm_msrs_get(struct kvm_vcpu *v, struct x86_state *st);
 int kvm_msrs_set(struct kvm_vcpu *v, const struct x86_state *st, struct err *e);
+/* Finds out, with the first vCPU, which MSRs there are. */
+void kvm_msrs_probe(struct kvm_vcpu *v);
+bool kvm_msr_get(struct kvm_vcpu *v, u32 msr, u64 *value);
+bool kvm_msr_set(struct kvm_vcpu *v, u32 msr, u64 value);
+int kvm_nested_get(struct kvm_vcpu *v, struct x86_state *st);
+int kvm_nested_set(struct kvm_vcpu *v, const struct x86_state *st, struct err *e);
+/* KVM's own block, to be freed; NULL: it does not tell. Only where nested_size is not 0. */
+struct kvm_nested_state *kvm_nested_read(struct kvm_vcpu *v);
+/* Out of nested guests and of VMX operation: 0, or -errno. */
+long kvm_nested_leave(struct kvm_vcpu *v);
 int kvm_fpu_get(struct kvm_vcpu *v, struct x86_state *st);
 int kvm_fpu_set(struct kvm_vcpu *v, const struct x86_state *st, struct err *e);
 

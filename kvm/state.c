@@ -1,14 +1,51 @@
 /*
- * struct x86_state from and to a vCPU of KVM, by the ioctls that KVM has for each part.
+ * struct x86_state from and to a vCPU of KVM: one ioctl a part, one row of state.def a field, and what is more than a
+ * field in a part's two functions.
  *
- * LIMIT: an event that KVM holds between its recognition and its delivery, and nested state, have no place in struct
- * x86_state yet; get leaves them with KVM.
+ * A part is read before it is written, so that what struct x86_state does not have (save.c) stays as it is.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "kvm/internal.h"
+
+union part_data {
+	struct kvm_regs regs;
+	struct kvm_sregs2 sregs; /* struct kvm_sregs has the same fields up to its bitmap */
+	struct kvm_sregs sregs_old;
+	struct kvm_xcrs xcrs;
+	struct kvm_debugregs debug;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state activity;
+};
+_Static_assert(offsetof(struct kvm_sregs2, flags) == offsetof(struct kvm_sregs, interrupt_bitmap), "the same head");
+
+enum part_id { PART_regs, PART_sregs, PART_xcrs, PART_debug, PART_events, PART_activity, PARTS };
+enum form { FORM_WORD, FORM_SEG };
+
+struct row {
+	u8 part, form;	      /* enum part_id, enum form */
+	u8 kvm_size, st_size; /* bytes, of a FORM_WORD */
+	u16 kvm, st;	      /* where, in union part_data and in struct x86_state */
+};
+
+#define SIZE_OF(type, field) sizeof(((type *)0)->field)
+#define ROW(p, f, k, s)                                                                                                \
+	{.part = PART_##p,                                                                                             \
+	 .form = f,                                                                                                    \
+	 .kvm_size = SIZE_OF(union part_data, p.k),                                                                    \
+	 .st_size = SIZE_OF(struct x86_state, s),                                                                      \
+	 .kvm = offsetof(union part_data, p.k),                                                                        \
+	 .st = offsetof(struct x86_state, s)},
+
+static const struct row rows[] = {
+#define WORD(part, kvm, st) ROW(part, FORM_WORD, kvm, st)
+#define SEG(part, kvm, st)  ROW(part, FORM_SEG, kvm, st)
+#include "kvm/state.def"
+};
+
+/* ---- fields ---- */
 
 static void seg_out(struct kvm_segment *k, const struct x86_seg *s)
 {
@@ -37,125 +74,83 @@ static void seg_in(struct x86_seg *s, const struct kvm_segment *k)
 			(k->avl ? SEG_AVL : 0) | (k->l ? SEG_L : 0) | (k->db ? SEG_DB : 0) | (k->g ? SEG_G : 0));
 }
 
-/* KVM names the general registers in an order of its own. */
-#define GPRS(r, g, op)                                                                                                 \
-	op(g[RAX], r.rax) op(g[RBX], r.rbx) op(g[RCX], r.rcx) op(g[RDX], r.rdx) op(g[RSI], r.rsi) op(g[RDI], r.rdi)    \
-		op(g[RSP], r.rsp) op(g[RBP], r.rbp) op(g[R8], r.r8) op(g[R9], r.r9) op(g[R10], r.r10)                  \
-			op(g[R11], r.r11) op(g[R12], r.r12) op(g[R13], r.r13) op(g[R14], r.r14) op(g[R15], r.r15)
-#define TO_KVM(g, r)   r = g;
-#define FROM_KVM(g, r) g = r;
-
-static long regs_set(struct kvm_vcpu *v, const struct x86_state *st)
+/* Little-endian integers: what is wider on one side is cut, or filled with zeros. */
+static void word_move(void *to, unsigned to_size, const void *from, unsigned from_size)
 {
-	struct kvm_regs r = {.rip = st->rip, .rflags = x86_rflags(st)};
+	u64 v = 0;
 
-	GPRS(r, st->gpr, TO_KVM)
-	return kvm_ioctl(v->fd, KVM_SET_REGS, &r);
+	memcpy(&v, from, from_size);
+	memcpy(to, &v, to_size);
 }
 
-static long regs_get(struct kvm_vcpu *v, struct x86_state *st)
+static void row_out(const struct row *r, union part_data *d, const struct x86_state *st)
 {
-	struct kvm_regs r;
-	long rc = kvm_ioctl(v->fd, KVM_GET_REGS, &r);
+	void *kvm = (char *)d + r->kvm;
+	const void *field = (const char *)st + r->st;
 
-	if (rc)
-		return rc;
-	GPRS(r, st->gpr, FROM_KVM)
-	st->rip = r.rip;
-	x86_set_rflags(st, r.rflags);
+	if (r->form == FORM_SEG)
+		seg_out(kvm, field);
+	else
+		word_move(kvm, r->kvm_size, field, r->st_size);
+}
+
+static void row_in(const struct row *r, const union part_data *d, struct x86_state *st)
+{
+	const void *kvm = (const char *)d + r->kvm;
+	void *field = (char *)st + r->st;
+
+	if (r->form == FORM_SEG)
+		seg_in(field, kvm);
+	else
+		word_move(field, r->st_size, kvm, r->kvm_size);
+}
+
+/* ---- what is more than a field ---- */
+
+static int regs_out(const struct kvm_vcpu *v, union part_data *d, const struct x86_state *st)
+{
+	(void)v;
+	d->regs.rflags = x86_rflags(st);
 	return 0;
+}
+
+static void regs_in(const struct kvm_vcpu *v, const union part_data *d, struct x86_state *st)
+{
+	(void)v;
+	x86_set_rflags(st, d->regs.rflags);
+}
+
+static bool pae_paging(const struct x86_state *st)
+{
+	return (st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !(st->msr.efer & EFER_LMA);
 }
 
 /* CR8 and IA32_APIC_BASE stay what the in-kernel APIC has. */
-static long sregs_set(struct kvm_vcpu *v, const struct x86_state *st)
+static int sregs_out(const struct kvm_vcpu *v, union part_data *d, const struct x86_state *st)
 {
-	struct kvm_sregs s;
-	long rc = kvm_ioctl(v->fd, KVM_GET_SREGS, &s);
-
-	if (rc)
-		return rc;
-	seg_out(&s.es, &st->seg[ES]);
-	seg_out(&s.cs, &st->seg[CS]);
-	seg_out(&s.ss, &st->seg[SS]);
-	seg_out(&s.ds, &st->seg[DS]);
-	seg_out(&s.fs, &st->seg[FS]);
-	seg_out(&s.gs, &st->seg[GS]);
-	seg_out(&s.ldt, &st->ldtr);
-	seg_out(&s.tr, &st->tr);
-	s.ss.dpl = (u8)st->cpl; /* where KVM looks for the CPL */
-	s.gdt = (struct kvm_dtable){.base = st->gdtr.base, .limit = (u16)st->gdtr.limit};
-	s.idt = (struct kvm_dtable){.base = st->idtr.base, .limit = (u16)st->idtr.limit};
-	s.cr0 = st->cr0;
-	s.cr2 = st->cr2;
-	s.cr3 = st->cr3;
-	s.cr4 = st->cr4;
-	s.efer = st->msr.efer;
-	memset(s.interrupt_bitmap, 0, sizeof(s.interrupt_bitmap));
-	return kvm_ioctl(v->fd, KVM_SET_SREGS, &s);
-}
-
-static long sregs_get(struct kvm_vcpu *v, struct x86_state *st)
-{
-	struct kvm_sregs s;
-	long rc = kvm_ioctl(v->fd, KVM_GET_SREGS, &s);
-
-	if (rc)
-		return rc;
-	seg_in(&st->seg[ES], &s.es);
-	seg_in(&st->seg[CS], &s.cs);
-	seg_in(&st->seg[SS], &s.ss);
-	seg_in(&st->seg[DS], &s.ds);
-	seg_in(&st->seg[FS], &s.fs);
-	seg_in(&st->seg[GS], &s.gs);
-	seg_in(&st->ldtr, &s.ldt);
-	seg_in(&st->tr, &s.tr);
-	st->cpl = s.cr0 & CR0_PE ? s.ss.dpl : 0;
-	st->gdtr = (struct x86_dtr){.base = s.gdt.base, .limit = s.gdt.limit};
-	st->idtr = (struct x86_dtr){.base = s.idt.base, .limit = s.idt.limit};
-	st->cr0 = s.cr0;
-	st->cr2 = s.cr2;
-	st->cr3 = s.cr3;
-	st->cr4 = s.cr4;
-	st->msr.efer = s.efer;
+	d->sregs.ss.dpl = (u8)st->cpl; /* where KVM looks for the CPL */
+	if (!v->kvm->sregs2) {
+		memset(d->sregs_old.interrupt_bitmap, 0, sizeof(d->sregs_old.interrupt_bitmap));
+		return 0;
+	}
+	d->sregs.flags = pae_paging(st) ? KVM_SREGS2_FLAGS_PDPTRS_VALID : 0;
+	memcpy(d->sregs.pdptrs, st->pdpte, sizeof(st->pdpte));
 	return 0;
 }
 
-static long xcr0_set(struct kvm_vcpu *v, const struct x86_state *st)
+static void sregs_in(const struct kvm_vcpu *v, const union part_data *d, struct x86_state *st)
 {
-	struct kvm_xcrs x = {.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = st->xcr0}};
-
-	return kvm_ioctl(v->fd, KVM_SET_XCRS, &x);
+	st->cpl = st->cr0 & CR0_PE ? d->sregs.ss.dpl : 0;
+	if (v->kvm->sregs2 && (d->sregs.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID))
+		memcpy(st->pdpte, d->sregs.pdptrs, sizeof(st->pdpte));
 }
 
-static long xcr0_get(struct kvm_vcpu *v, struct x86_state *st)
+static int xcrs_out(const struct kvm_vcpu *v, union part_data *d, const struct x86_state *st)
 {
-	struct kvm_xcrs x = {0};
-	long rc = kvm_ioctl(v->fd, KVM_GET_XCRS, &x);
-
-	for (u32 i = 0; !rc && i < x.nr_xcrs && i < ARRAY_SIZE(x.xcrs); i++)
-		if (x.xcrs[i].xcr == 0)
-			st->xcr0 = x.xcrs[i].value;
-	return rc;
-}
-
-static long debug_set(struct kvm_vcpu *v, const struct x86_state *st)
-{
-	struct kvm_debugregs d = {.dr6 = st->dr6, .dr7 = st->dr7};
-
-	memcpy(d.db, st->dr, sizeof(d.db));
-	return kvm_ioctl(v->fd, KVM_SET_DEBUGREGS, &d);
-}
-
-static long debug_get(struct kvm_vcpu *v, struct x86_state *st)
-{
-	struct kvm_debugregs d;
-	long rc = kvm_ioctl(v->fd, KVM_GET_DEBUGREGS, &d);
-
-	if (rc)
-		return rc;
-	memcpy(st->dr, d.db, sizeof(st->dr));
-	st->dr6 = d.dr6;
-	st->dr7 = d.dr7;
+	(void)v;
+	(void)st;
+	d->xcrs.nr_xcrs = 1;
+	d->xcrs.xcrs[0].xcr = 0;
 	return 0;
 }
 
@@ -163,88 +158,142 @@ _Static_assert(SHADOW_STI == 1 << 0 && SHADOW_MOVSS == 1 << 1, "KVM: KVM_X86_SHA
 
 static u8 shadow_swap(u32 s) { return (u8)((s & 1) << 1 | (s >> 1 & 1)); }
 
-static long events_set(struct kvm_vcpu *v, const struct x86_state *st)
+#define DB_VECTOR 1
+
+/* A trap that is due is, for KVM, a pending #DB whose payload is the bits of DR6. */
+static int events_out(const struct kvm_vcpu *v, union part_data *d, const struct x86_state *st)
 {
-	struct kvm_vcpu_events ev = {
-		.interrupt.shadow = shadow_swap(st->shadow),
-		.nmi = {.pending = st->nmi_pending != 0, .masked = st->nmi_blocked != 0},
-		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
-	};
+	struct kvm_vcpu_events *ev = &d->events;
 
-	return kvm_ioctl(v->fd, KVM_SET_VCPU_EVENTS, &ev);
-}
-
-static long events_get(struct kvm_vcpu *v, struct x86_state *st)
-{
-	struct kvm_vcpu_events ev;
-	long rc = kvm_ioctl(v->fd, KVM_GET_VCPU_EVENTS, &ev);
-
-	if (rc)
-		return rc;
-	st->shadow = shadow_swap(ev.interrupt.shadow);
-	if (st->shadow == (SHADOW_STI | SHADOW_MOVSS)) /* SVM has one bit for both */
-		st->shadow = SHADOW_STI;
-	st->nmi_pending = ev.nmi.pending != 0;
-	st->nmi_blocked = ev.nmi.masked != 0;
+	ev->interrupt.shadow = shadow_swap(st->shadow);
+	ev->flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	if (!v->kvm->payload)
+		return st->pending_db ? -ENOTSUP : 0;
+	if (ev->exception.pending && ev->exception.nr == DB_VECTOR)
+		ev->exception.pending = 0;
+	if (!st->pending_db)
+		return 0;
+	if (ev->exception.pending || ev->exception.injected)
+		return -EBUSY;
+	ev->exception.pending = 1;
+	ev->exception.nr = DB_VECTOR;
+	ev->exception.has_error_code = 0;
+	ev->exception_has_payload = 1;
+	ev->exception_payload = st->pending_db;
 	return 0;
 }
 
-static long activity_set(struct kvm_vcpu *v, const struct x86_state *st)
+static void events_in(const struct kvm_vcpu *v, const union part_data *d, struct x86_state *st)
 {
-	struct kvm_mp_state mp = {.mp_state = KVM_MP_STATE_RUNNABLE};
+	const struct kvm_vcpu_events *ev = &d->events;
 
-	if (st->activity == ACT_HALTED)
-		mp.mp_state = KVM_MP_STATE_HALTED;
-	else if (st->activity == ACT_WAIT_SIPI)
-		mp.mp_state = KVM_MP_STATE_UNINITIALIZED;
-	return kvm_ioctl(v->fd, KVM_SET_MP_STATE, &mp);
+	st->shadow = shadow_swap(ev->interrupt.shadow);
+	if (st->shadow == (SHADOW_STI | SHADOW_MOVSS)) /* SVM has one bit for both */
+		st->shadow = SHADOW_STI;
+	if (v->kvm->payload && ev->exception.pending && ev->exception.nr == DB_VECTOR && ev->exception_has_payload)
+		st->pending_db = ev->exception_payload;
 }
 
-static long activity_get(struct kvm_vcpu *v, struct x86_state *st)
+static int activity_out(const struct kvm_vcpu *v, union part_data *d, const struct x86_state *st)
 {
-	struct kvm_mp_state mp;
-	long rc = kvm_ioctl(v->fd, KVM_GET_MP_STATE, &mp);
+	(void)v;
+	switch (st->activity) {
+	case ACT_RUNNING: d->activity.mp_state = KVM_MP_STATE_RUNNABLE; return 0;
+	case ACT_HALTED: d->activity.mp_state = KVM_MP_STATE_HALTED; return 0;
+	case ACT_WAIT_SIPI: d->activity.mp_state = KVM_MP_STATE_UNINITIALIZED; return 0;
+	default: return -ENOTSUP; /* a processor that shut down leaves KVM_RUN for good */
+	}
+}
 
-	if (rc)
-		return rc;
-	if (mp.mp_state == KVM_MP_STATE_HALTED)
+static void activity_in(const struct kvm_vcpu *v, const union part_data *d, struct x86_state *st)
+{
+	(void)v;
+	if (d->activity.mp_state == KVM_MP_STATE_HALTED)
 		st->activity = ACT_HALTED;
-	else if (mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED)
+	else if (d->activity.mp_state == KVM_MP_STATE_UNINITIALIZED ||
+		 d->activity.mp_state == KVM_MP_STATE_INIT_RECEIVED)
 		st->activity = ACT_WAIT_SIPI;
 	else
 		st->activity = ACT_RUNNING;
+}
+
+/* ---- parts ---- */
+
+/* Set in this order: XCR0 decides which vector state may be set, EFER and CR4 with it; events last, since others clear
+ * them. `in` comes after the part's rows. */
+static const struct part {
+	const char *what;
+	unsigned long get, set;
+	int (*out)(const struct kvm_vcpu *v, union part_data *d, const struct x86_state *st);
+	void (*in)(const struct kvm_vcpu *v, const union part_data *d, struct x86_state *st);
+} parts[PARTS] = {
+	[PART_regs] = {"registers", KVM_GET_REGS, KVM_SET_REGS, regs_out, regs_in},
+	[PART_sregs] = {"segments and control registers", KVM_GET_SREGS2, KVM_SET_SREGS2, sregs_out, sregs_in},
+	[PART_xcrs] = {"XCR0", KVM_GET_XCRS, KVM_SET_XCRS, xcrs_out, NULL},
+	[PART_debug] = {"debug registers", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, NULL, NULL},
+	[PART_events] = {"pending events", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, events_out, events_in},
+	[PART_activity] = {"activity", KVM_GET_MP_STATE, KVM_SET_MP_STATE, activity_out, activity_in},
+};
+
+static unsigned long request(const struct kvm_vcpu *v, enum part_id id, bool set)
+{
+	if (id == PART_sregs && !v->kvm->sregs2)
+		return set ? KVM_SET_SREGS : KVM_GET_SREGS;
+	return set ? parts[id].set : parts[id].get;
+}
+
+static long part_get(struct kvm_vcpu *v, enum part_id id, struct x86_state *st)
+{
+	union part_data d = {0};
+	long rc = kvm_ioctl(v->fd, request(v, id, false), &d);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].part == id)
+			row_in(&rows[i], &d, st);
+	if (parts[id].in)
+		parts[id].in(v, &d, st);
 	return 0;
 }
 
-/* In this order: XCR0 decides which vector state may be set, EFER and CR4 with it; events last, since others clear
- * them. */
-static const struct {
-	const char *what;
-	long (*set)(struct kvm_vcpu *v, const struct x86_state *st);
-	long (*get)(struct kvm_vcpu *v, struct x86_state *st);
-} parts[] = {
-	{"registers", regs_set, regs_get},
-	{"segments and control registers", sregs_set, sregs_get},
-	{"XCR0", xcr0_set, xcr0_get},
-	{"debug registers", debug_set, debug_get},
-	{"pending events", events_set, events_get},
-	{"activity", activity_set, activity_get},
-};
+/* All is read before anything is written: KVM_SET_REGS drops an exception that waits. */
+static int parts_set(struct kvm_vcpu *v, const struct x86_state *st, enum part_id *failed)
+{
+	union part_data d[PARTS] = {0};
+	long rc;
+
+	for (*failed = 0; *failed < PARTS; ++*failed) {
+		rc = kvm_ioctl(v->fd, request(v, *failed, false), &d[*failed]);
+		if (rc < 0)
+			return (int)rc;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+		row_out(&rows[i], &d[rows[i].part], st);
+	for (*failed = 0; *failed < PARTS; ++*failed) {
+		const struct part *p = &parts[*failed];
+
+		rc = p->out ? p->out(v, &d[*failed], st) : 0;
+		if (!rc)
+			rc = kvm_ioctl(v->fd, request(v, *failed, true), &d[*failed]);
+		if (rc < 0)
+			return (int)rc;
+	}
+	return 0;
+}
 
 int kvm_vcpu_set_state(struct vcpu *vcpu, const struct x86_state *st, struct err *e)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
-	int r;
+	enum part_id failed;
+	int r = parts_set(v, st, &failed);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
-		long rc = parts[i].set(v, st);
-
-		if (rc < 0)
-			return err_set(e, (int)-rc, "KVM does not take the guest's %s: %s", parts[i].what,
-				       strerror((int)-rc));
-	}
+	if (r)
+		return err_set(e, -r, "KVM does not take the guest's %s: %s", parts[failed].what, strerror(-r));
 	r = kvm_fpu_set(v, st, e);
-	return r ? r : kvm_msrs_set(v, st, e);
+	if (!r)
+		r = kvm_msrs_set(v, st, e);
+	return r ? r : kvm_nested_set(v, st, e);
 }
 
 void kvm_vcpu_get_state(struct vcpu *vcpu, struct x86_state *st)
@@ -253,11 +302,12 @@ void kvm_vcpu_get_state(struct vcpu *vcpu, struct x86_state *st)
 	bool ok = true;
 
 	memset(st, 0, sizeof(*st));
-	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
-		if (parts[i].get(v, st) < 0) {
+	st->vendor = v->kvm->vendor;
+	for (unsigned i = 0; i < PARTS; i++)
+		if (part_get(v, (enum part_id)i, st) < 0) {
 			log_warn(vcpu->vm->log, "KVM does not tell the guest's %s", parts[i].what);
 			ok = false;
 		}
-	if (kvm_fpu_get(v, st) < 0 || kvm_msrs_get(v, st) < 0 || !ok)
+	if (kvm_fpu_get(v, st) < 0 || kvm_msrs_get(v, st) < 0 || kvm_nested_get(v, st) < 0 || !ok)
 		log_warn(vcpu->vm->log, "KVM told only a part of the processor's state");
 }

@@ -40,6 +40,7 @@ static void vcpu_destroy(struct vcpu *vcpu)
 		munmap(v->run, kvm->run_size);
 	if (v->fd >= 0)
 		close(v->fd);
+	kvm_saved_free(v->power_on);
 	pthread_mutex_destroy(&v->kick_lock);
 	free(v);
 }
@@ -52,11 +53,22 @@ static void vcpu_no_sipi(struct vcpu *vcpu, u8 vector)
 	(void)vector;
 }
 
+static void vcpu_reset(struct vcpu *vcpu)
+{
+	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
+	struct err e = {0};
+
+	if (kvm_vcpu_restore(v, v->power_on, &e))
+		log_warn(vcpu->vm->log, "the reset is not whole: %s", e.text);
+	v->unfinished = false;
+}
+
 static const struct vcpu_ops kvm_vcpu_ops = {
 	.run = kvm_vcpu_run,
 	.kick = vcpu_kick,
 	.get_state = kvm_vcpu_get_state,
 	.set_state = kvm_vcpu_set_state,
+	.reset = vcpu_reset,
 	.assert_intr = vcpu_no_assert,
 	.assert_nmi = vcpu_no_assert,
 	.assert_init = vcpu_no_assert,
@@ -112,12 +124,18 @@ int kvm_vcpu_new(struct kvm_vm *kvm, unsigned index, const struct x86_model *mod
 		goto fail;
 	}
 	v->fd = (int)fd;
+	if (model)
+		kvm->vendor = model->vendor;
 	r = vcpu_map(v, e);
 	if (!r)
 		r = kvm_cpuid_set(v, model, e);
 	if (r)
 		goto fail;
 	machine_check_init(v);
+	kvm_msrs_probe(v);
+	r = kvm_vcpu_save(v, &v->power_on, e);
+	if (r)
+		goto fail;
 	kvm_stats_open(v);
 	kvm->vcpu[index] = v;
 	*out = &v->vcpu;

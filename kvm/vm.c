@@ -62,6 +62,8 @@ static int memory_map(struct kvm_vm *kvm, struct err *e)
 	return 0;
 }
 
+/* ---- the chips in the kernel ---- */
+
 static void route(struct kvm_irq_routing *t, u32 gsi, u32 chip, u32 pin)
 {
 	t->entries[t->nr++] = (struct kvm_irq_routing_entry){
@@ -98,6 +100,18 @@ static void halt_poll_off(struct kvm_vm *kvm)
 		kvm_ioctl(kvm->fd, KVM_ENABLE_CAP, &cap);
 }
 
+/* What the chips hold at power-on: asked of them when they are new. */
+static int chips_save(struct kvm_vm *kvm, struct err *e)
+{
+	int r = 0;
+
+	for (u32 i = 0; i < KVM_CHIPS && !r; i++) {
+		kvm->chip[i].chip_id = i;
+		r = step(e, kvm_ioctl(kvm->fd, KVM_GET_IRQCHIP, &kvm->chip[i]), "KVM_GET_IRQCHIP");
+	}
+	return r ? r : step(e, kvm_ioctl(kvm->fd, KVM_GET_PIT2, &kvm->pit), "KVM_GET_PIT2");
+}
+
 static int chips_make(struct kvm_vm *kvm, struct err *e)
 {
 	u64 identity = IDENTITY_MAP;
@@ -116,7 +130,7 @@ static int chips_make(struct kvm_vm *kvm, struct err *e)
 		r = routing_set(kvm, e);
 	if (!r)
 		r = step(e, kvm_ioctl(kvm->fd, KVM_CREATE_PIT2, &pit), "KVM_CREATE_PIT2");
-	return r;
+	return r ? r : chips_save(kvm, e);
 }
 
 /* The serial port's data register: bytes written there gather in a ring and cost no exit to user space. */
@@ -132,21 +146,22 @@ static void coalesce_init(struct kvm_vm *kvm)
 	kvm->coalesced_page = (u32)page;
 }
 
-static int tables_read(struct kvm_vm *kvm, struct err *e)
+/* What this KVM has. */
+static int abilities_read(struct kvm_vm *kvm, struct err *e)
 {
-	struct kvm_msr_list probe = {.nmsrs = 0};
+	struct kvm_enable_cap payload = {.cap = KVM_CAP_EXCEPTION_PAYLOAD, .args = {1}};
+	const struct kvm_cpuid_entry2 *leaf0;
 	int size;
 
 	kvm->supported = kvm_supported_cpuid(kvm->sys_fd);
 	if (!kvm->supported)
 		return err_set(e, EIO, "KVM does not tell what CPUID its guests have");
-	kvm_ioctl(kvm->sys_fd, KVM_GET_MSR_INDEX_LIST, &probe);
-	kvm->msrs = calloc(1, sizeof(*kvm->msrs) + probe.nmsrs * sizeof(u32));
-	if (!kvm->msrs)
-		return err_set(e, ENOMEM, "no memory for KVM's list of MSRs");
-	kvm->msrs->nmsrs = probe.nmsrs;
-	if (kvm_ioctl(kvm->sys_fd, KVM_GET_MSR_INDEX_LIST, kvm->msrs) < 0)
-		kvm->msrs->nmsrs = 0;
+	leaf0 = kvm_cpuid_find(kvm->supported, 0, 0);
+	kvm->vendor = leaf0 && leaf0->ecx == 0x6c65746e ? X86_INTEL : X86_AMD; /* "GenuineIntel" ends in "ntel" */
+	kvm->sregs2 = kvm_capability(kvm->fd, KVM_CAP_SREGS2);
+	kvm->payload =
+		kvm_capability(kvm->fd, KVM_CAP_EXCEPTION_PAYLOAD) && !kvm_ioctl(kvm->fd, KVM_ENABLE_CAP, &payload);
+	kvm->nested_size = (u32)kvm_capability(kvm->fd, KVM_CAP_NESTED_STATE);
 	size = kvm_capability(kvm->fd, KVM_CAP_XSAVE2);
 	kvm->xsave2 = size > 0;
 	kvm->xsave_size = MAX((u32)size, (u32)sizeof(struct kvm_xsave));
@@ -179,6 +194,20 @@ void kvm_irq_set(void *kvm_vm, unsigned pin, bool level)
 		return;
 	kvm->pins ^= 1u << pin;
 	kvm_ioctl(kvm->fd, KVM_IRQ_LINE, &line);
+}
+
+int kvm_vm_reset(struct kvm_vm *kvm, struct err *e)
+{
+	int r = 0;
+
+	for (u32 i = 0; i < KVM_CHIPS && !r; i++) {
+		struct kvm_irqchip chip = kvm->chip[i];
+
+		r = step(e, kvm_ioctl(kvm->fd, KVM_SET_IRQCHIP, &chip), "KVM_SET_IRQCHIP");
+	}
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		kvm_irq_set(kvm, pin, false);
+	return r ? r : step(e, kvm_ioctl(kvm->fd, KVM_SET_PIT2, &kvm->pit), "KVM_SET_PIT2");
 }
 
 static int open_dev(struct kvm_vm *kvm, struct err *e)
@@ -223,7 +252,7 @@ int kvm_vm_new(struct vm *vm, struct kvm_vm **out, struct err *e)
 	if (!r)
 		r = kick_signal_init(e);
 	if (!r)
-		r = tables_read(kvm, e);
+		r = abilities_read(kvm, e);
 	if (!r)
 		r = chips_make(kvm, e);
 	if (!r)
@@ -255,6 +284,5 @@ void kvm_vm_free(struct kvm_vm *kvm)
 	if (kvm->sys_fd >= 0)
 		close(kvm->sys_fd);
 	free(kvm->supported);
-	free(kvm->msrs);
 	free(kvm);
 }

@@ -6,8 +6,9 @@
  */
 #include "machine/machine_int.h"
 
-#include <errno.h>
 #include <sys/mman.h>
+
+#include "kvm/kvm.h"
 
 static void zero_ram(struct ram *ram)
 {
@@ -19,13 +20,15 @@ static void zero_ram(struct ram *ram)
 int machine_reset(struct machine *m, struct err *e)
 {
 	struct vm *vm = &m->vm;
+	int rc = 0;
 
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		if (!vm->vcpu[i]->ops->reset)
-			return err_set(e, ENOTSUP, "the guest asked for a reset: with --accel kvm that ends the run");
 	vm_lock(vm);
 	pc_reset(&m->pc);
 	vm_unlock(vm);
+	if (m->kvm)
+		rc = kvm_vm_reset(m->kvm, e);
+	if (rc)
+		return rc;
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vm->vcpu[i]->ops->reset(vm->vcpu[i]);
 	if (!m->cfg.bios.size)
