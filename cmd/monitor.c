@@ -14,6 +14,7 @@
 #include "inspect/code.h"
 #include "inspect/fault.h"
 #include "inspect/memory.h"
+#include "inspect/nested.h"
 #include "inspect/registers.h"
 #include "inspect/symbols.h"
 #include "machine/dump.h"
@@ -118,6 +119,76 @@ static void do_msr(struct monitor *o)
 }
 
 static void do_counters(struct monitor *o) { stats_counters(o->m, o->out); }
+
+/* ---- the guest's own guests ---- */
+
+/* The vCPU that the first word names, whose state o->st becomes. */
+static bool choose_vcpu(struct monitor *o)
+{
+	u64 n;
+
+	if (!machine_model(o->m)) {
+		fprintf(o->out, "KVM tells nothing of its guest's VMCBs and VMCSs: --accel soft does\n");
+		return false;
+	}
+	if (!o->nwords)
+		return true;
+	if (!number(o, 0, &n))
+		return false;
+	if (n >= o->vm->nvcpus) {
+		fprintf(o->out, "there are %u vCPUs\n", o->vm->nvcpus);
+		return false;
+	}
+	o->vcpu = (unsigned)n;
+	o->vm->vcpu[n]->ops->get_state(o->vm->vcpu[n], o->st);
+	return true;
+}
+
+/* The VMCB or VMCS that the processor is in or works on, or ran last. */
+static bool current_guest(struct monitor *o, u64 *at)
+{
+	bool svm = o->st->vendor == X86_AMD;
+
+	if (!svm && o->st->vmx.on && o->st->vmx.vmcs != X86_NO_VMCS)
+		*at = o->st->vmx.vmcs;
+	else
+		*at = o->vm->vcpu[o->vcpu]->ops->guests(o->vm->vcpu[o->vcpu])->last;
+	if (*at != ~0ull)
+		return true;
+	fprintf(o->out, "vCPU %u has run no guest by %s so far\n", o->vcpu, svm ? "SVM" : "VMX");
+	return false;
+}
+
+static void do_entry(struct monitor *o)
+{
+	u64 at;
+
+	if (!choose_vcpu(o))
+		return;
+	if (o->st->vendor != X86_AMD)
+		inspect_vmentry(o->vm, o->st, machine_model(o->m), o->out);
+	else if (current_guest(o, &at))
+		inspect_vmrun(o->vm, o->st, machine_model(o->m), at, o->out);
+}
+
+static void view(struct monitor *o, enum x86_vendor vendor, void (*print)(struct vm *vm, u64 pa, FILE *out))
+{
+	u64 at;
+
+	if (o->nwords && !number(o, 0, &at))
+		return;
+	if (o->nwords && at >= o->vm->nvcpus)
+		print(o->vm, at, o->out);
+	else if (!choose_vcpu(o))
+		return;
+	else if (o->st->vendor != vendor)
+		fprintf(o->out, "this processor has %s\n", vendor == X86_AMD ? "VMX: vmcs" : "SVM: vmcb");
+	else if (current_guest(o, &at))
+		print(o->vm, at, o->out);
+}
+
+static void do_vmcb(struct monitor *o) { view(o, X86_AMD, inspect_vmcb); }
+static void do_vmcs(struct monitor *o) { view(o, X86_INTEL, inspect_vmcs); }
 
 /* ---- memory ---- */
 
@@ -332,6 +403,10 @@ static const struct {
 	{"walk", "ADDRESS", "each level of a linear address's translation, nested stages too", 1, do_walk},
 	{"msr", "[INDEX]", "a model-specific register, or all that stand alone", 0, do_msr},
 	{"idt", "[VECTOR]", "the interrupt descriptor table", 0, do_idt},
+	{"entry", "[CPU]", "why the next VMRUN, VMLAUNCH or VMRESUME would fail: each rule, with its section", 0,
+	 do_entry},
+	{"vmcb", "[CPU|ADDRESS]", "a VMCB in words: the one that the vCPU ran last, or one in memory", 0, do_vmcb},
+	{"vmcs", "[CPU|ADDRESS]", "a VMCS in words: the current one, or one in memory", 0, do_vmcs},
 	{"lapic", "[CPU]", "local APIC: registers, pending and in-service vectors, timer", 0, do_lapic},
 	{"ioapic", "", "inputs and redirection entries of the I/O APIC", 0, do_ioapic},
 	{"pic", "", "the 8259 pair", 0, do_pic},

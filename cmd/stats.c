@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 
+#include "inspect/nested.h"
 #include "machine/machine.h"
 
 static const struct {
@@ -81,6 +82,8 @@ void stats_print(struct machine *m, u64 ns, FILE *out)
 					s > 0 ? (double)v / s : 0);
 		}
 	}
+	if (machine_model(m))
+		inspect_guests(machine_vm(m), machine_model(m)->vendor == X86_AMD, out);
 	if (log_limits(vm->log))
 		fprintf(out, "limits met     %u\n", log_limits(vm->log));
 }
@@ -96,4 +99,6 @@ void stats_counters(struct machine *m, FILE *out)
 			if (*row_of(&c, k))
 				fprintf(out, "cpu%u %-14s %15" PRIu64 "\n", i, rows[k].name, *row_of(&c, k));
 	}
+	if (machine_model(m))
+		inspect_guests(machine_vm(m), machine_model(m)->vendor == X86_AMD, out);
 }

@@ -27,9 +27,9 @@ struct stats {
 void stats_mark(struct stats *s, struct machine *m, const char *name, u64 ns);
 /* What happened from each mark to the next, a column a mark. */
 void stats_print_marks(const struct stats *s, FILE *out);
-/* All that is not 0, a line each. */
+/* All that is not 0, a line each; VM exits by reason and level. */
 void stats_counters(struct machine *m, FILE *out);
-/* `ns`: how long the machine ran. */
+/* The same with rates; `ns`: how long the machine ran. */
 void stats_print(struct machine *m, u64 ns, FILE *out);
 
 #endif

@@ -51,6 +51,35 @@ struct vcpu_counters {
 	u64 halts;
 };
 
+/*
+ * The guests that a processor with SVM or VMX has run, one row a VMCB or VMCS, by physical address.
+ *
+ * A processor knows no levels, and all exits go to the hypervisor that it runs, L1. What can be told: the guest of
+ * row A executes VMRUN, VMLAUNCH or VMRESUME, L1 sees that exit and enters B in its stead. B then holds the guest of
+ * A's guest, or one deeper still. A majority vote over such pairs keeps `under` right when L1 did something else in
+ * between.
+ */
+#define VCPU_GUESTS 16
+#define VCPU_EXITS  256 /* room for all numbers of enum x86_exit */
+struct vcpu_guest {
+	u64 at; /* ~0: all that found no row, in the last one */
+	u64 entries;
+	u64 refused;	      /* of them, by a rule on what the VMCB or VMCS holds; never entered */
+	u64 under, under_for; /* the A of most B-after-A entries, and by how many more than of others; 0: none */
+	u64 exits[VCPU_EXITS];
+};
+
+struct vcpu_guests {
+	unsigned n;
+	u64 last;		   /* entered or tried last; ~0: none so far */
+	u64 asker;		   /* left last, by an exit that asks for an entry; ~0: not so */
+	u64 refused_at;		   /* the last refusal's; ~0: none so far */
+	u32 refused_rule;	   /* enum vmrun_rule or vmentry_rule, by the processor's vendor */
+	u64 shut_at;		   /* whose guest met a triple fault last; ~0: none so far */
+	struct vcpu_shutdown shut; /* and the faults on its way */
+	struct vcpu_guest of[VCPU_GUESTS];
+};
+
 struct vcpu_ops {
 	enum run_exit (*run)(struct vcpu *v, struct err *e);
 	void (*kick)(struct vcpu *v); /* look at vm->stop and pending events soon */
@@ -69,6 +98,8 @@ struct vcpu_ops {
 	bool (*read_msr)(struct vcpu *v, u32 index, u64 *value);
 	/* Of the last RUN_TRIPLE_FAULT. May be NULL. */
 	const struct vcpu_shutdown *(*shutdown)(struct vcpu *v);
+	/* What it has run by SVM or VMX; counts go on while it runs. NULL: the engine does not tell. */
+	const struct vcpu_guests *(*guests)(struct vcpu *v);
 	void (*destroy)(struct vcpu *v);
 };
 

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "arch/x86/vmcs.h"
-
 enum set {
 	SET_PIN = VMX_PIN,
 	SET_PROC = VMX_PROC,
@@ -53,6 +51,14 @@ static const char *name_of(const struct cap *c)
 		    x86_feature_rows[f].bit == c->bit)
 			return x86_feature_rows[f].name;
 	return "-";
+}
+
+const char *capability_control_text(enum vmx_word word, unsigned bit)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(caps); i++)
+		if (caps[i].set == (u8)word && caps[i].bit == bit)
+			return caps[i].text;
+	return NULL;
 }
 
 static void print_bits(FILE *out, enum set set, u64 value)

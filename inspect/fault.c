@@ -114,11 +114,16 @@ void inspect_gate(struct inspect_memory *m, const struct x86_state *st, unsigned
 		fprintf(out, "%04x:%04x\n", (unsigned)(d[0] >> 16 & 0xffff), (unsigned)(d[0] & 0xffff));
 }
 
-void inspect_shutdown(struct inspect_memory *m, const struct x86_state *st, const struct vcpu_shutdown *s, FILE *out)
+void inspect_faults(const struct vcpu_shutdown *s, FILE *out)
 {
 	print_fault("first", &s->first, out);
 	print_fault("then, on the way to its handler", &s->second, out);
 	print_fault("then, on the way to the double fault's", &s->third, out);
+}
+
+void inspect_shutdown(struct inspect_memory *m, const struct x86_state *st, const struct vcpu_shutdown *s, FILE *out)
+{
+	inspect_faults(s, out);
 	if (s->first.known)
 		inspect_gate(m, st, s->first.vector, out);
 	if (s->third.known && s->first.vector != EXC_DF)

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "arch/x86/exits.h"
+#include "arch/x86/vmcs.h"
 #include "kvm/internal.h"
 
 #define DRAIN_NS (40 * 1000000ull)
@@ -177,6 +179,17 @@ static const char *suberror_name(u32 suberror)
 	}
 }
 
+/* The reason is SVM's EXITCODE, VMX's exit reason with bit 31, or a VM-instruction error number. */
+static void entry_failed(const struct kvm_vcpu *v, u64 reason, struct err *e)
+{
+	const char *words = (u32)reason == ~0u		? "VMEXIT_INVALID: the VMCB breaks one of VMRUN's rules"
+			    : reason & VMX_ENTRY_FAILED ? x86_exit_vmx_text(reason & 0xffff)
+							: vmx_error_text(reason);
+
+	err_set(e, EIO, "the processor refused to enter the guest at RIP %#" PRIx64 ": hardware reason %#llx (%s)",
+		rip_of(v), (unsigned long long)reason, words);
+}
+
 static int internal_error(const struct kvm_vcpu *v, struct err *e)
 {
 	const struct kvm_run *run = v->run;
@@ -223,10 +236,7 @@ static bool handle(struct kvm_vcpu *v, enum run_exit *out, struct err *e)
 		return false;
 	case KVM_EXIT_SYSTEM_EVENT: *out = system_event(v, e); return false;
 	case KVM_EXIT_INTERNAL_ERROR: internal_error(v, e); break;
-	case KVM_EXIT_FAIL_ENTRY:
-		err_set(e, EIO, "the processor refused to enter the guest at RIP %#" PRIx64 ": hardware reason %#llx",
-			rip_of(v), (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
-		break;
+	case KVM_EXIT_FAIL_ENTRY: entry_failed(v, run->fail_entry.hardware_entry_failure_reason, e); break;
 	case KVM_EXIT_UNKNOWN:
 		err_set(e, EIO, "KVM does not know why the guest exited at RIP %#" PRIx64 ": hardware reason %#llx",
 			rip_of(v), (unsigned long long)run->hw.hardware_exit_reason);

@@ -7,10 +7,24 @@
 
 #include "inspect/code.h"
 #include "inspect/fault.h"
+#include "inspect/nested.h"
 #include "inspect/registers.h"
 #include "machine/pc.h"
 
 #define CODE_LINES 4u
+
+/* What went wrong with the guests of a guest hypervisor. SDM vol. 3 27.7 "VMX Aborts". */
+static void dump_guests(struct vm *vm, struct vcpu *v, const struct x86_state *st, FILE *out)
+{
+	const struct vcpu_guests *g = v && v->ops->guests ? v->ops->guests(v) : NULL;
+	const struct vmcs *vmcs = st->vmx.on ? ram_host(&vm->ram, st->vmx.vmcs, sizeof(*vmcs)) : NULL;
+
+	if (vmcs && vmcs->abort && st->activity == ACT_SHUTDOWN)
+		fprintf(out, "  VMX abort %u, VMCS at %#" PRIx64 ": %s\n", vmcs->abort, st->vmx.vmcs,
+			vmx_abort_text(vmcs->abort));
+	if (g)
+		inspect_guest_failures(g, st->vendor == X86_AMD, out);
+}
 
 void dump_vcpu(struct vm *vm, unsigned vcpu, const struct x86_state *st, const struct inspect_symbols *symbols,
 	       FILE *out)
@@ -22,6 +36,7 @@ void dump_vcpu(struct vm *vm, unsigned vcpu, const struct x86_state *st, const s
 	inspect_memory(&m, vm, st);
 	if (st->activity == ACT_SHUTDOWN && v && v->ops->shutdown)
 		inspect_shutdown(&m, st, v->ops->shutdown((struct vcpu *)v), out);
+	dump_guests(vm, vm->vcpu[vcpu], st, out);
 	if (st->activity == ACT_WAIT_SIPI)
 		return;
 	inspect_code(&m, st, inspect_code_address(st), CODE_LINES, symbols, out);

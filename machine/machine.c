@@ -277,6 +277,7 @@ void machine_stop(struct machine *m, enum vm_stop why) { vm_stop(&m->vm, why, 0)
 
 struct vm *machine_vm(struct machine *m) { return &m->vm; }
 struct pc *machine_pc(struct machine *m) { return &m->pc; }
+const struct x86_model *machine_model(const struct machine *m) { return m->kvm ? NULL : &m->model; }
 const struct inspect_symbols *machine_symbols(const struct machine *m) { return m->cfg.symbols; }
 
 static void add_input(struct machine *m, struct input *in, const void *buf, size_t n)

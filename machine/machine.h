@@ -26,6 +26,7 @@ struct machine_module {
 #define MACHINE_MODULES 8
 struct disk_options;
 struct inspect_symbols;
+struct x86_model;
 struct pc;
 struct net_options;
 
@@ -76,6 +77,8 @@ enum vm_stop machine_run(struct machine *m, struct err *e);
 void machine_stop(struct machine *m, enum vm_stop why);
 struct vm *machine_vm(struct machine *m);
 struct pc *machine_pc(struct machine *m);
+/* The processor's model; NULL: it is KVM's, and only KVM knows. */
+const struct x86_model *machine_model(const struct machine *m);
 const struct inspect_symbols *machine_symbols(const struct machine *m);
 /* Bytes for COM1, for the virtio console and for the channel port, queued until the guest takes them. Any thread, lock
  * not held. */

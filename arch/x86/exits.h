@@ -22,4 +22,9 @@ struct x86_exit_row {
 
 extern const struct x86_exit_row x86_exit_rows[X86_EXITS];
 
+/* The row of an EXITCODE, or X86_EXITS. */
+enum x86_exit x86_exit_of_svm(u64 code);
+/* What VMX calls a basic exit reason; "reserved" for those that there are none of. */
+const char *x86_exit_vmx_text(u64 reason);
+
 #endif

@@ -127,6 +127,18 @@ static inline u16 vmx_attr(u64 ar)
 /* Basic exit reasons that the processor itself needs by number; others come from exits.def. */
 #define VMX_ENTRY_FAILED BIT(31)
 
+/* An entry of the MSR areas: SDM vol. 3 table 24-12. */
+struct vmx_msr_entry {
+	u32 index, rsvd;
+	u64 value;
+};
+#define VMX_MSR_AREA_MAX 512u /* entries that software is told to keep to: IA32_VMX_MISC bits 27:25 */
+/* Those that a load area cannot hold: SDM vol. 3 26.4 "Loading MSRs". */
+static inline bool vmx_msr_unloadable(u32 index)
+{
+	return index == 0xc0000100 || index == 0xc0000101 || index - 0x800u < 0x100;
+}
+
 /* VM-instruction error numbers: SDM vol. 3 30.4. */
 enum vmx_error {
 	VMERR_VMCALL_ROOT = 1,
@@ -146,7 +158,11 @@ enum vmx_error {
 	VMERR_INV_OPERAND = 28,
 };
 
+/* "VM entry with invalid control fields"; "reserved" for numbers without a meaning. */
+const char *vmx_error_text(u64 number);
+
 /* VMX abort indicators: SDM vol. 3 27.7 "VMX Aborts". */
 enum vmx_abort { VMABORT_MSR_STORE = 1, VMABORT_HOST_PDPTE = 2, VMABORT_VMCS = 3, VMABORT_MSR_LOAD = 4, VMABORT_IA32E = 6 };
+const char *vmx_abort_text(u64 indicator);
 
 #endif

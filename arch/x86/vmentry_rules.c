@@ -5,7 +5,9 @@
 
 const struct vmentry_rule_row vmentry_rule_rows[VMENTRY_RULES] = {
 #define RULE(area, name, text, illegal) {#name, text, VMENTRY_##area},
+#define SECTION(text)
 #include "arch/x86/vmentry_rules.def"
+#undef SECTION
 #undef RULE
 };
 
@@ -59,7 +61,8 @@ static bool event_takes_error(const u64 *f)
 	return injects_type(f, VEV_HARD_EXC) && vector(f) < 32 && (with_error >> vector(f) & 1);
 }
 
-/* SDM vol. 3 26.3.1.5: HLT can be left by interrupts, NMIs, #DB, #MC and a pending MTF exit; shutdown by NMIs and #MC. */
+/* SDM vol. 3 26.3.1.5: HLT can be left by interrupts, NMIs, #DB, #MC and a pending MTF exit; shutdown by NMIs and #MC.
+ */
 static bool bad_activity_event(const u64 *f)
 {
 	bool mc = injects_type(f, VEV_HARD_EXC) && vector(f) == EXC_MC, nmi = injects_type(f, VEV_NMI);
@@ -239,6 +242,20 @@ void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 		EFER_LMA | EFER_LME | (x86_has(m, X86F_SYSCALL) ? EFER_SCE : 0) | (x86_has(m, X86F_NX) ? EFER_NXE : 0);
 }
 
+void vmentry_env_memory(struct vmentry_env *e, const struct vmcs *v, u64 current, vmentry_read *read, void *ctx)
+{
+	const u64 *f = v->f;
+	u64 link = f[VMCS_LINK];
+	u32 revision;
+	u8 tpr;
+
+	e->virtual_tpr = 0;
+	if (has(f, PROC, TPR_SHADOW))
+		e->virtual_tpr = read(ctx, f[VMCS_VIRTUAL_APIC] + 0x80, &tpr, 1) ? tpr : 0xff;
+	e->link_valid = link != ~0ull && !bad_page(e, link) && link != current && read(ctx, link, &revision, 4) &&
+			revision == (VMCS_REVISION | (has2(f, SHADOW) ? VMCS_IS_SHADOW : 0));
+}
+
 enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *e)
 {
 	const u64 *f = v->f;
@@ -246,7 +263,9 @@ enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *
 #define RULE(area, name, text, illegal)                                                                                \
 	if (illegal)                                                                                                   \
 		return VMENTRY_RULE_##name;
+#define SECTION(text)
 #include "arch/x86/vmentry_rules.def"
+#undef SECTION
 #undef RULE
 	return VMENTRY_RULES;
 }
@@ -258,7 +277,38 @@ enum vmentry_rule vmentry_check_host(const struct vmcs *v, const struct vmentry_
 #define RULE(area, name, text, illegal)                                                                                \
 	if (VMENTRY_##area == VMENTRY_HOST && (illegal))                                                               \
 		return VMENTRY_RULE_##name;
+#define SECTION(text)
 #include "arch/x86/vmentry_rules.def"
+#undef SECTION
 #undef RULE
 	return VMENTRY_RULES;
+}
+
+unsigned vmentry_check_each(const struct vmcs *v, const struct vmentry_env *e,
+			    void (*broken)(void *ctx, enum vmentry_rule rule, const char *section), void *ctx)
+{
+	const char *section = "";
+	const u64 *f = v->f;
+	unsigned n = 0;
+
+#define RULE(area, name, text, illegal)                                                                                \
+	if (illegal) {                                                                                                 \
+		n++;                                                                                                   \
+		broken(ctx, VMENTRY_RULE_##name, section);                                                             \
+	}
+#define SECTION(text) section = text;
+#include "arch/x86/vmentry_rules.def"
+#undef SECTION
+#undef RULE
+	return n;
+}
+
+u64 vmentry_qualification(enum vmentry_rule broken)
+{
+	switch (broken) {
+	case VMENTRY_RULE_PDPTE: return 2;
+	case VMENTRY_RULE_INT_NMI: return 3;
+	case VMENTRY_RULE_LINK: return 4;
+	default: return 0;
+	}
 }

@@ -27,7 +27,9 @@ enum vmentry_area { VMENTRY_CONTROL, VMENTRY_HOST, VMENTRY_GUEST };
 
 enum vmentry_rule {
 #define RULE(area, name, text, illegal) VMENTRY_RULE_##name,
+#define SECTION(text)
 #include "arch/x86/vmentry_rules.def"
+#undef SECTION
 #undef RULE
 	VMENTRY_RULES, /* none broken */
 };
@@ -38,11 +40,21 @@ struct vmentry_rule_row {
 };
 extern const struct vmentry_rule_row vmentry_rule_rows[VMENTRY_RULES];
 
-/* Fills what follows from the model; virtual_tpr, host_long and link_valid are the caller's. */
+/* Fills what follows from the model; vmentry_env_memory's part and host_long are the caller's. */
 void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m);
+/* Bytes of guest RAM. false: there is none. */
+typedef bool vmentry_read(void *ctx, u64 pa, void *buf, unsigned n);
+/* Fills what lies in memory: virtual_tpr and link_valid. `current`: the VMCS's own address. */
+void vmentry_env_memory(struct vmentry_env *e, const struct vmcs *v, u64 current, vmentry_read *read, void *ctx);
 /* The first rule that the VMCS breaks, or VMENTRY_RULES. */
 enum vmentry_rule vmentry_check(const struct vmcs *v, const struct vmentry_env *e);
 /* The rules of the host area alone. */
 enum vmentry_rule vmentry_check_host(const struct vmcs *v, const struct vmentry_env *e);
+/* All that it breaks, each with where the manual says so. Returns how many. */
+unsigned vmentry_check_each(const struct vmcs *v, const struct vmentry_env *e,
+			    void (*broken)(void *ctx, enum vmentry_rule rule, const char *section), void *ctx);
+/* The exit qualification of a broken GUEST rule. SDM vol. 3 26.8 "VM-Entry Failures During or After Loading Guest
+ * State". */
+u64 vmentry_qualification(enum vmentry_rule broken);
 
 #endif

@@ -7,7 +7,9 @@
 
 const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES] = {
 #define RULE(name, text, illegal) {#name, text},
+#define SECTION(text)
 #include "arch/x86/vmrun_rules.def"
+#undef SECTION
 #undef RULE
 };
 
@@ -41,9 +43,31 @@ enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e)
 #define RULE(name, text, illegal)                                                                                      \
 	if (illegal)                                                                                                   \
 		return VMRUN_##name;
+#define SECTION(text)
 #include "arch/x86/vmrun_rules.def"
+#undef SECTION
 #undef RULE
 	return VMRUN_RULES;
+}
+
+unsigned vmrun_check_each(const struct vmcb *b, const struct vmrun_env *e,
+			  void (*broken)(void *ctx, enum vmrun_rule rule, const char *section), void *ctx)
+{
+	const struct vmcb_control *c = &b->c;
+	const struct vmcb_save *s = &b->s;
+	const char *section = "";
+	unsigned n = 0;
+
+#define RULE(name, text, illegal)                                                                                      \
+	if (illegal) {                                                                                                 \
+		n++;                                                                                                   \
+		broken(ctx, VMRUN_##name, section);                                                                    \
+	}
+#define SECTION(text) section = text;
+#include "arch/x86/vmrun_rules.def"
+#undef SECTION
+#undef RULE
+	return n;
 }
 
 bool vmrun_check_host(const struct vmcb_save *h, const struct vmrun_env *e)

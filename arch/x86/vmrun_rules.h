@@ -20,7 +20,9 @@ struct vmrun_env {
 
 enum vmrun_rule {
 #define RULE(name, text, illegal) VMRUN_##name,
+#define SECTION(text)
 #include "arch/x86/vmrun_rules.def"
+#undef SECTION
 #undef RULE
 	VMRUN_RULES, /* none broken */
 };
@@ -34,6 +36,9 @@ extern const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES];
 void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m);
 /* The first rule that the VMCB breaks, or VMRUN_RULES. */
 enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e);
+/* All that it breaks, each with where the manual says so. Returns how many. */
+unsigned vmrun_check_each(const struct vmcb *b, const struct vmrun_env *e,
+			  void (*broken)(void *ctx, enum vmrun_rule rule, const char *section), void *ctx);
 /* What is checked of the host state that #VMEXIT reloads (APM vol. 2 15.6 "#VMEXIT"): false means shutdown. */
 bool vmrun_check_host(const struct vmcb_save *host, const struct vmrun_env *e);
 

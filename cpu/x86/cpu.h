@@ -276,6 +276,8 @@ struct x86_cpu {
 	} monitor; /* monitor.h */
 	u64 trace_gpr[16]; /* registers before the traced instruction */
 	struct vcpu_shutdown shut; /* faults met by failed deliveries */
+	struct vcpu_guests guests; /* guests.h */
+	u32 guest_row;             /* of `guests`, used last */
 	struct code_drops drops;
 	u8 sipi_vector;
 	u32 spins;         /* PAUSEs executed */

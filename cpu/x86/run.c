@@ -26,6 +26,7 @@
 #include "cpu/x86/debug.h"
 #include "cpu/x86/decode.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/guests.h"
 #include "cpu/x86/lbr.h"
 #include "cpu/x86/monitor.h"
 #include "cpu/x86/msr.h"
@@ -447,6 +448,8 @@ static bool soft_read_msr(struct vcpu *v, u32 index, u64 *value) { return msr_re
 
 static const struct vcpu_shutdown *soft_shutdown(struct vcpu *v) { return &x86_cpu_of(v)->shut; }
 
+static const struct vcpu_guests *soft_guests(struct vcpu *v) { return &x86_cpu_of(v)->guests; }
+
 static void soft_destroy(struct vcpu *v)
 {
 	struct x86_cpu *cpu = x86_cpu_of(v);
@@ -472,6 +475,7 @@ static const struct vcpu_ops soft_ops = {
 	.counters = soft_counters,
 	.read_msr = soft_read_msr,
 	.shutdown = soft_shutdown,
+	.guests = soft_guests,
 	.destroy = soft_destroy,
 };
 
@@ -485,6 +489,7 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	memset(cpu, 0, sizeof(*cpu));
 	cpu->vcpu = (struct vcpu){.ops = &soft_ops, .vm = vm, .index = index};
 	cpu->vm = vm;
+	guests_init(&cpu->guests);
 	cpu->topics = vm->topics;
 	cpu->model = model;
 	cpu->apic_ops = vm->apic_ops;

@@ -19,6 +19,7 @@
 #include "arch/x86/vmrun_rules.h"
 #include "arch/x86/walk.h"
 #include "cpu/x86/block.h"
+#include "cpu/x86/guests.h"
 #include "cpu/x86/lbr.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/svm.h"
@@ -309,6 +310,7 @@ static void inject(struct x86_cpu *cpu, const struct vmcb *b)
 /* The exit of a VMRUN that broke a rule: nothing of the guest was loaded. */
 static void exit_invalid(struct x86_cpu *cpu, enum vmrun_rule broken)
 {
+	guests_refuse(cpu, cpu->st.svm.vmcb, broken);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMRUN refused: %s: %s", vmrun_rule_rows[broken].name,
 			  vmrun_rule_rows[broken].text);
@@ -330,6 +332,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 		return x86_fault(cpu, EXC_GP, 0);
 	}
 	cpu->n.entries++;
+	guests_enter(cpu, pa);
 	regs_out(cpu, &host->s, insn_next_rip(cpu, in));
 	memcpy(&b.c, &page->c, VMCB_CONTROL_USED);
 	memcpy(&b.s, &page->s, VMCB_SAVE_USED);
@@ -515,6 +518,7 @@ void svm_vmexit(struct x86_cpu *cpu, u64 next_rip)
 	if (likely(cpu->c.vmexit.exit != EXIT_INVALID))
 		guest_save(cpu, v);
 	exit = cpu->c.vmexit.exit;
+	guests_exit(cpu, st->svm.vmcb, exit);
 	exit_info_out(cpu, &v->c, next_rip);
 	svm_page_written(cpu, st->svm.vmcb);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))

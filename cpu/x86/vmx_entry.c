@@ -16,6 +16,7 @@
 #include "arch/x86/vmentry_rules.h"
 #include "arch/x86/walk.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/guests.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
@@ -23,27 +24,14 @@
 
 #define has(f, word, name) (((f)[VMCS_##word] & (u32)VMX_##word##_##name) != 0)
 #define CR0_KEPT	   (CR0_ET | CR0_NW | CR0_CD)
-#define MSR_AREA_MAX	   512u /* entries that software is told to keep to: IA32_VMX_MISC bits 27:25 */
 
-static void env_init(struct x86_cpu *cpu, const u64 *f, struct vmentry_env *e)
+static bool env_read(void *ctx, u64 pa, void *buf, unsigned n) { return !ram_read(ctx, pa, buf, n); }
+
+static void env_init(struct x86_cpu *cpu, const struct vmcs *v, struct vmentry_env *e)
 {
-	u32 revision = ~0u;
-	u64 link = f[VMCS_LINK];
-
 	*e = cpu->vmx_env;
 	e->host_long = cpu->st.msr.efer & EFER_LMA;
-	e->virtual_tpr = 0;
-	if (has(f, PROC, TPR_SHADOW)) {
-		const u8 *page = ram_host(&cpu->vm->ram, f[VMCS_VIRTUAL_APIC] + 0x80, 1);
-
-		e->virtual_tpr = page ? *page : 0xff;
-	}
-	if (link != ~0ull && !(link & 0xfff) && !(link >> cpu->model->phys_bits)) {
-		phys_read(cpu, link, &revision, sizeof(revision));
-		e->link_valid = revision == (VMCS_REVISION |
-					     (has(f, PROC, PROC2) && has(f, PROC2, SHADOW) ? VMCS_IS_SHADOW : 0)) &&
-				link != cpu->st.vmx.vmcs;
-	}
+	vmentry_env_memory(e, v, cpu->st.vmx.vmcs, env_read, &cpu->vm->ram);
 }
 
 static void seg_in(struct x86_seg *s, const u64 *f, unsigned i)
@@ -122,23 +110,15 @@ bool vmx_load_pdptes(struct x86_cpu *cpu)
 	return true;
 }
 
-/* SDM vol. 3 26.4 "Loading MSRs", 27.6: those that cannot be in an area. */
-static bool msr_forbidden(u32 index) { return index == 0xc0000100 || index == 0xc0000101 || index - 0x800u < 0x100; }
-
-struct msr_entry {
-	u32 index, rsvd;
-	u64 value;
-};
-
 unsigned vmx_msrs_load(struct x86_cpu *cpu, u64 pa, u64 n)
 {
 	for (u64 i = 0; i < n; i++) {
-		struct msr_entry e;
+		struct vmx_msr_entry e;
 
-		if (i >= MSR_AREA_MAX)
+		if (i >= VMX_MSR_AREA_MAX)
 			return (unsigned)i + 1;
 		phys_read(cpu, pa + i * sizeof(e), &e, sizeof(e));
-		if (e.rsvd || msr_forbidden(e.index) || !msr_write(cpu, e.index, e.value))
+		if (e.rsvd || vmx_msr_unloadable(e.index) || !msr_write(cpu, e.index, e.value))
 			return (unsigned)i + 1;
 	}
 	return 0;
@@ -147,9 +127,9 @@ unsigned vmx_msrs_load(struct x86_cpu *cpu, u64 pa, u64 n)
 unsigned vmx_msrs_store(struct x86_cpu *cpu, u64 pa, u64 n)
 {
 	for (u64 i = 0; i < n; i++) {
-		struct msr_entry e;
+		struct vmx_msr_entry e;
 
-		if (i >= MSR_AREA_MAX)
+		if (i >= VMX_MSR_AREA_MAX)
 			return (unsigned)i + 1;
 		phys_read(cpu, pa + i * sizeof(e), &e, sizeof(e));
 		if (e.rsvd || e.index - 0x800u < 0x100 || !msr_read(cpu, e.index, &e.value))
@@ -253,22 +233,18 @@ enum outcome vmx_enter(struct x86_cpu *cpu, const struct insn *in, bool launch)
 		return OUT_END;
 	}
 	cpu->n.entries++;
+	guests_enter(cpu, cpu->st.vmx.vmcs);
 	memcpy(&v, page, sizeof(v));
-	env_init(cpu, v.f, &env);
+	env_init(cpu, &v, &env);
 	broken = vmentry_check(&v, &env);
 	if (unlikely(broken != VMENTRY_RULES)) {
+		guests_refuse(cpu, cpu->st.vmx.vmcs, broken);
 		if (trace_on(cpu->topics, TRACE_VMEXIT))
 			trace_refusal(cpu, broken);
 		switch (vmentry_rule_rows[broken].area) {
 		case VMENTRY_CONTROL: vmx_fail(cpu, VMERR_ENTRY_CONTROLS); return OUT_END;
 		case VMENTRY_HOST: vmx_fail(cpu, VMERR_ENTRY_HOST); return OUT_END;
-		default:
-			vmx_exit_entry_failed(cpu, page, EXIT_INVALID,
-					      broken == VMENTRY_RULE_LINK      ? 4
-					      : broken == VMENTRY_RULE_PDPTE   ? 2
-					      : broken == VMENTRY_RULE_INT_NMI ? 3
-									       : 0);
-			return OUT_JUMP;
+		default: vmx_exit_entry_failed(cpu, page, EXIT_INVALID, vmentry_qualification(broken)); return OUT_JUMP;
 		}
 	}
 	enter_guest(cpu, page, v.f);

@@ -8,6 +8,7 @@
 #include "arch/x86/model.h"
 #include "arch/x86/walk.h"
 #include "cpu/x86/exec.h"
+#include "cpu/x86/guests.h"
 #include "cpu/x86/svm.h"
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vmx.h"
@@ -102,15 +103,7 @@ static void host_segments(struct x86_cpu *cpu, const u64 *f)
 /* SDM vol. 3 27.7: the indicator is written, and the processor shuts down. */
 static void vmx_abort(struct x86_cpu *cpu, struct vmcs *v, enum vmx_abort why)
 {
-	static const char *const texts[] = {
-		[VMABORT_MSR_STORE] = "an entry of the VM-exit MSR-store area cannot be stored",
-		[VMABORT_HOST_PDPTE] = "a host PDPTE has reserved bits set",
-		[VMABORT_VMCS] = "the VMCS or its host state changed under the running guest",
-		[VMABORT_MSR_LOAD] = "an entry of the VM-exit MSR-load area cannot be loaded",
-		[VMABORT_IA32E] = "a guest in IA-32e mode and a host without",
-	};
-
-	log_warn(cpu->vm->log, "VMX abort %u: %s; the processor shuts down", why, texts[why]);
+	log_warn(cpu->vm->log, "VMX abort %u: %s; the processor shuts down", why, vmx_abort_text(why));
 	if (v) {
 		v->abort = why;
 		svm_page_written(cpu, cpu->st.vmx.vmcs);
@@ -172,12 +165,14 @@ static void host_load(struct x86_cpu *cpu, struct vmcs *v)
 void vmx_exit_entry_failed(struct x86_cpu *cpu, struct vmcs *v, enum x86_exit exit, u64 qualification)
 {
 	cpu->n.exits++;
+	guests_exit(cpu, cpu->st.vmx.vmcs, exit);
 	if (cpu->st.vmx.in_guest)
 		cpu->st.nmi_blocked = (u32)cpu->st.vmx.nmi_blocked;
 	v->f[VMCS_REASON] = x86_exit_rows[exit].vmx_reason | VMX_ENTRY_FAILED;
 	v->f[VMCS_QUALIFICATION] = qualification;
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VM entry failed: %s, qualification %llu", x86_exit_rows[exit].text,
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "%s, reason %#llx qualification %llu",
+			  x86_exit_vmx_text(x86_exit_rows[exit].vmx_reason), (unsigned long long)v->f[VMCS_REASON],
 			  (unsigned long long)qualification);
 	host_load(cpu, v);
 }
@@ -302,12 +297,14 @@ static void exit_info_out(struct x86_cpu *cpu, u64 *f, u64 next_rip)
 
 static noinline void trace_exit(struct x86_cpu *cpu, const u64 *f)
 {
-	trace_cpu(cpu, NULL, TRACE_VMEXIT,
-		  "VM exit %s reason %llu qualification %#llx gpa %#llx event %#llx idt %#llx rip %#llx length %llu",
-		  x86_exit_rows[cpu->c.vmexit.exit].name, (unsigned long long)f[VMCS_REASON],
-		  (unsigned long long)f[VMCS_QUALIFICATION], (unsigned long long)f[VMCS_GPA],
-		  (unsigned long long)f[VMCS_EXIT_EVENT], (unsigned long long)f[VMCS_IDT_EVENT],
-		  (unsigned long long)f[VMCS_GUEST_RIP], (unsigned long long)f[VMCS_INSN_LEN]);
+	trace_cpu(
+		cpu, NULL, TRACE_VMEXIT,
+		"VM exit %s (%s) reason %llu qualification %#llx gpa %#llx event %#llx idt %#llx rip %#llx length %llu",
+		x86_exit_rows[cpu->c.vmexit.exit].name, x86_exit_vmx_text(f[VMCS_REASON]),
+		(unsigned long long)f[VMCS_REASON], (unsigned long long)f[VMCS_QUALIFICATION],
+		(unsigned long long)f[VMCS_GPA], (unsigned long long)f[VMCS_EXIT_EVENT],
+		(unsigned long long)f[VMCS_IDT_EVENT], (unsigned long long)f[VMCS_GUEST_RIP],
+		(unsigned long long)f[VMCS_INSN_LEN]);
 }
 
 /* SDM vol. 3 27.5.5 "Updating Non-Register State": an NMI that exits blocks the next, others leave blocking as it was.
@@ -350,6 +347,7 @@ void vmx_vmexit(struct x86_cpu *cpu, u64 next_rip)
 		return;
 	}
 	cpu->n.exits++;
+	guests_exit(cpu, cpu->st.vmx.vmcs, cpu->c.vmexit.exit);
 	guest_save(cpu, v->f);
 	exit_info_out(cpu, v->f, next_rip);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))

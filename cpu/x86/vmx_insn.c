@@ -34,7 +34,8 @@ void vmx_fail(struct x86_cpu *cpu, enum vmx_error error)
 	svm_page_written(cpu, cpu->st.vmx.vmcs);
 	status(cpu, ZF_AX);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
-		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMX instruction failed: error %u", error);
+		trace_cpu(cpu, NULL, TRACE_VMEXIT, "VMX instruction failed: error %u: %s", error,
+			  vmx_error_text(error));
 }
 
 static bool wrong_mode(const struct x86_cpu *cpu)

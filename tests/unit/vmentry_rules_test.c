@@ -299,7 +299,9 @@ BREAK(PDPTE, legacy(f); f[VMCS_GUEST_PDPTE2] = PTE_P | PTE_W)
 
 static void (*const breakers[VMENTRY_RULES])(u64 *f, struct vmentry_env *e) = {
 #define RULE(area, name, text, illegal) break_##name,
+#define SECTION(text)
 #include "arch/x86/vmentry_rules.def"
+#undef SECTION
 #undef RULE
 };
 

@@ -65,7 +65,9 @@ BREAK(G_PAT, b->s.g_pat |= 2ull << 56)
 
 static void (*const breakers[VMRUN_RULES])(struct vmcb *b, struct vmrun_env *e) = {
 #define RULE(name, text, illegal) break_##name,
+#define SECTION(text)
 #include "arch/x86/vmrun_rules.def"
+#undef SECTION
 #undef RULE
 };
 
