@@ -170,6 +170,7 @@ size_t fuzz_seed(unsigned n, u8 *buf, size_t room)
 		"qfThreadInfo\nqThreadExtraInfo,2\nqXfer:features:read:target.xml:0,ffb\nHg2\nT1\nqRcmd,"
 		"72656773\nQStartNoAckMode\nD",
 		"!regs\n!x 0x100000 64\n!phys 0x1000\n!walk 0x123456\n!counters\n!help\n!x",
+		"!entry\n!entry 0\n!entry 7\n!vmcb\n!vmcb 0x100000\n!vmcs\n!vmcs 0x100000\n!vmcs x",
 		"$m0,8#01\n$g#67\n$X100000,4:}\x03}]ab#00\n$vCont;C05:-1#00\nP10=0011223344\nZ2,100000,8\ns\nc",
 	};
 	size_t size;

@@ -81,6 +81,10 @@ print $eflags
 monitor cpu 1
 monitor regs
 monitor x/1gx watched
+monitor entry
+monitor entry 9
+monitor vmcs
+monitor vmcb 0x7000
 x/2i add_up
 print guest_main
 detach
@@ -107,6 +111,10 @@ has '= 7$'
 has '= 1\.5$'
 has '^vCPU 1: rip'
 has '  0000000000001234$'
+has '^vCPU 1 has run no guest by SVM so far$'
+has '^there are 2 vCPUs$'
+has '^this processor has SVM: vmcb$'
+has '^VMCB at 0x7000; control area$'
 has '<add_up>:.push +%rbp'
 
 # Ctrl-C while the guest spins, and while it halts for good; then gdb kills it.
