@@ -31,7 +31,7 @@ struct run {
 	struct kernel_image kernel;
 	struct file_bytes initrd, bios;
 	struct file_bytes module[MACHINE_MODULES];
-	FILE *debugcon, *trace;
+	FILE *debugcon, *serial, *trace;
 	struct inspect_symbols *symbols;
 	struct level_kept kept;
 	struct channel_rx rx; /* from our own root: sections of reports */
@@ -145,6 +145,15 @@ static int open_output(const char *path, FILE **out)
 	return EXIT_HOST;
 }
 
+static int open_live_output(const char *path, FILE **out)
+{
+	int code = open_output(path, out);
+
+	if (*out)
+		setvbuf(*out, NULL, _IOLBF, 0); /* to be read while the guest runs */
+	return code;
+}
+
 static int read_files(struct run *r)
 {
 	int code = find_kernel(r);
@@ -154,19 +163,14 @@ static int read_files(struct run *r)
 	for (unsigned i = 0; i < r->o.nmodules && code < 0; i++)
 		code = read_module(r, i);
 	if (code < 0)
-		code = open_output(r->o.debugcon, &r->debugcon);
-	if (code < 0 && r->debugcon)
-		setvbuf(r->debugcon, NULL, _IOLBF, 0); /* to be read while the guest runs */
+		code = open_live_output(r->o.debugcon, &r->debugcon);
+	if (code < 0)
+		code = open_live_output(r->o.serial_file, &r->serial);
 	return code < 0 ? read_symbols(r) : code;
 }
 
-static void debugcon_write(void *ctx, const u8 *buf, size_t n)
-{
-	struct run *r = ctx;
-
-	if (r->debugcon)
-		fwrite(buf, 1, n, r->debugcon);
-}
+static void file_write(void *ctx, const u8 *buf, size_t n) { fwrite(buf, 1, n, ctx); }
+static struct char_sink file_sink(FILE *f) { return f ? (struct char_sink){file_write, f} : (struct char_sink){0}; }
 
 static int prepare(struct run *r)
 {
@@ -202,13 +206,27 @@ static void run_message(void *ctx, json_t *msg)
 
 static void run_channel(void *ctx, const u8 *buf, size_t n) { channel_rx_feed(&((struct run *)ctx)->rx, buf, n); }
 
+static void no_input(void *ctx, const u8 *buf, size_t n) {}
 static void console_input(void *ctx, const u8 *buf, size_t n) { machine_terminal_input(ctx, buf, n); }
 static void console_size(void *ctx, unsigned rows, unsigned columns) { machine_terminal_size(ctx, rows, columns); }
+
+/* Whom the terminal's input goes to; NULL: the serial port. */
+static const struct terminal_sink *input_of(const struct run *r, struct machine *m, struct terminal_sink *sink)
+{
+	if (r->o.virtio_console)
+		*sink = (struct terminal_sink){console_input, console_size, m};
+	else if (r->o.serial_apart)
+		*sink = (struct terminal_sink){no_input, NULL, NULL};
+	else
+		return NULL;
+	return sink;
+}
 
 static int make(struct run *r, struct machine **m, struct err *e)
 {
 	const struct char_sink out = {terminal_write, NULL}, none = {0};
-	const struct char_sink serial = r->o.virtio_console ? none : out, terminal = r->o.virtio_console ? out : none;
+	const struct char_sink serial = r->o.serial_apart || r->o.virtio_console ? file_sink(r->serial) : out;
+	const struct char_sink terminal = r->o.virtio_console ? out : none;
 	struct machine_config cfg = {
 		.accel = r->accel.engine,
 		.cpu = r->accel.cpu,
@@ -225,7 +243,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.vars = r->o.vars,
 		.vars_keep = r->o.snapshot,
 		.modules = r->o.nmodules,
-		.debug = {debugcon_write, r},
+		.debug = file_sink(r->debugcon),
 		.serial = serial,
 		.terminal = terminal,
 		.timeout_ms = r->o.timeout_ms,
@@ -294,6 +312,7 @@ static int run_machine(struct run *r, struct signals *signals)
 	struct clock *clock = clock_host();
 	struct err e = {0};
 	struct instruments instruments;
+	struct terminal_sink sink;
 	struct terminal terminal;
 	struct machine *m = NULL;
 	enum vm_stop stop;
@@ -306,8 +325,7 @@ static int run_machine(struct run *r, struct signals *signals)
 		machine_free(m);
 		return fail(&e, e.code == EINVAL ? EXIT_USAGE : EXIT_HOST);
 	}
-	if (terminal_start(&terminal, m,
-			   r->o.virtio_console ? &(struct terminal_sink){console_input, console_size, m} : NULL, &e)) {
+	if (terminal_start(&terminal, m, input_of(r, m, &sink), &e)) {
 		instruments_stop(&instruments);
 		machine_free(m);
 		return fail(&e, EXIT_HOST);
@@ -358,6 +376,8 @@ int cmd_run(int argc, char **argv)
 	inspect_symbols_free(r.symbols);
 	if (r.debugcon)
 		fclose(r.debugcon);
+	if (r.serial)
+		fclose(r.serial);
 	log_free(r.log);
 	if (r.trace)
 		fclose(r.trace);

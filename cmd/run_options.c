@@ -55,7 +55,7 @@ static const struct opt run_opts[] = {
 	[RUN_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
 	[RUN_NOGRAPHIC] = {"nographic", "-nographic", NULL, NULL},
-	[RUN_SERIAL] = {"serial", "-serial", "stdio", NULL},
+	[RUN_SERIAL] = {"serial", "-serial", "stdio|none|FILE", "where ttyS0's output goes (stdio: this terminal)"},
 	[RUN_CONSOLE] = {"console", NULL, "serial|virtio",
 			 "what the terminal is in the guest: ttyS0, or hvc0 (serial)"},
 	[RUN_DISK] = {"disk", NULL, "FILE[,ro,...]", "a raw disk image (virtio); also snapshot, queues=N, discard=on"},
@@ -110,6 +110,25 @@ static int take_net(struct run_options *o, const char *v)
 	return net_options_parse(v, &o->net, &e) ? run_usage(e.text) : -1;
 }
 
+/* QEMU's words, or a file's name. */
+static int take_serial(struct run_options *o, const char *v)
+{
+	static const char *const terminal[] = {"stdio", "mon:stdio"}, *const nowhere[] = {"none", "null"};
+
+	o->serial_apart = true;
+	o->serial_file = !strncmp(v, "file:", 5) ? v + 5 : v;
+	for (unsigned i = 0; i < 2; i++) {
+		if (!strcmp(v, terminal[i]))
+			o->serial_apart = false;
+		if (!strcmp(v, terminal[i]) || !strcmp(v, nowhere[i]))
+			o->serial_file = NULL;
+	}
+	if (o->serial_file &&
+	    (!*o->serial_file || !strncmp(v, "tcp:", 4) || !strncmp(v, "unix:", 5) || !strcmp(v, "pty")))
+		return run_usage("--serial wants stdio, none or the name of a file");
+	return -1;
+}
+
 /* One option. -1: go on; else the exit code. */
 static int take_option(void *ctx, int which, const char *v)
 {
@@ -139,10 +158,7 @@ static int take_option(void *ctx, int which, const char *v)
 	case RUN_DROP:
 		return opt_number(v, 0, UINT64_MAX, &o->drop_every) ? -1 : run_usage("--drop-every wants a number");
 	case RUN_NOGRAPHIC: return -1;
-	case RUN_SERIAL:
-		if (!strcmp(v, "stdio") || !strcmp(v, "mon:stdio"))
-			return -1;
-		return run_usage("--serial: only stdio is there yet");
+	case RUN_SERIAL: return take_serial(o, v);
 	case RUN_CONSOLE:
 		o->virtio_console = !strcmp(v, "virtio");
 		return o->virtio_console || !strcmp(v, "serial") ? -1 : run_usage("--console wants serial or virtio");

@@ -11,7 +11,9 @@ struct run_options {
 	const char *accel, *cpu, *kernel, *modules, *initrd, *append, *bios, *debugcon, *gdb, *trace, *trace_file,
 		*symbols, *vars;
 	u64 memory, smp, timeout_ms, drop_every;
-	bool virtio_console; /* the terminal is hvc0 and not the serial port */
+	bool virtio_console;	 /* the terminal is hvc0 and not the serial port */
+	bool serial_apart;	 /* the serial port has not the terminal but serial_file */
+	const char *serial_file; /* what it sends goes there; NULL: nowhere */
 	bool wait, testdev, stat, no_reboot, snapshot;
 	unsigned nmodules;
 	const char *module[MACHINE_MODULES]; /* "FILE words" */

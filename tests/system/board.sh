@@ -29,6 +29,15 @@ for way in kbd cf9 acpi; do
 	[ "$(cat "$tmp/out")" = 'first boot' ] || die "$way with --no-reboot"
 done
 
+# Where the serial port's output goes.
+run 0 kbd --serial "$tmp/serial" --console virtio
+[ ! -s "$tmp/out" ] || die "serial output beside its file"
+[ "$(tr '\n' ' ' <"$tmp/serial")" = 'first boot second boot RAM is new ' ] || die "serial output is not in its file"
+run 0 kbd -serial "file:$tmp/serial" --no-reboot
+[ "$(cat "$tmp/serial")" = 'first boot' ] || die "-serial file:"
+run 0 kbd -serial none
+[ ! -s "$tmp/out" ] || die "-serial none"
+
 # A triple fault, of a kernel whose own symbol table names its code.
 run 4 triple
 has '^vCPU 0: rip '

@@ -35,6 +35,9 @@ refused 3 'neither a file' --disk "$tmp,ro"
 refused 3 'in use' --disk "$tmp/good.img" --disk "$tmp/good.img"
 refused 2 '4 disks' --disk a --disk a --disk a --disk a --disk a
 refused 2 'serial or virtio' --console tty
+refused 2 'stdio, none or' --serial file:
+refused 2 'stdio, none or' -serial tcp::4444
+refused 3 'cannot be written' --serial "$tmp/absent/log"
 refused 2 'for a kernel' --bios "$tmp/initrd" --console virtio
 refused 2 'only network' --net tap
 refused 2 'no port forward' --net user,hostfwd=tcp::22
