@@ -165,6 +165,8 @@ static void inject(struct x86_cpu *cpu, const u64 *f)
 		ev->insn_len = (u8)f[VMCS_ENTRY_INSN_LEN];
 		cpu->st.rip = mask_ip(cpu, cpu->st.rip + ev->insn_len, cpu->c.mode & MODE_SIZE ? 4 : 2);
 	}
+	if (type == VEV_NMI)
+		cpu->st.nmi_blocked = 1;
 	if (type == VEV_HARD_EXC || type >= VEV_PRIV_SOFT)
 		cpu->c.vmcb_ctl_flags |= SVM_INJECTING;
 	x86_deliver(cpu);
