@@ -50,6 +50,7 @@ void accel_measure_kvm(struct host *h)
 	host_fact_set(h, "kvm.usable", "%d", p.usable);
 	host_fact_set(h, "kvm.vmx", "%d", p.vmx);
 	host_fact_set(h, "kvm.svm", "%d", p.svm);
+	host_fact_set(h, "kvm.guest_debug", "%d", p.guest_debug);
 	host_fact_set(h, "kvm.nested_state", "%d", p.nested_state);
 	host_fact_set(h, "kvm.text", "%s", p.text);
 }
@@ -67,31 +68,62 @@ static int read_device(struct host_kvm *kvm, struct err *e)
 	return 0;
 }
 
-int accel_choose(const char *word, const char *cpu, bool nested, struct accel *a, struct err *e)
+/* A word of the request that names an extension: "vmx=on", "+svm". */
+static bool wants_extension(const char *cpu)
 {
-	struct host_kvm kvm = {0};
-	bool usable, nests;
-	int rc = read_device(&kvm, e);
+	static const char *const words[] = {",vmx=on", ",svm=on", ",+vmx", ",+svm"};
 
-	if (rc)
-		return rc;
-	usable = kvm.can == KVM_NESTS || kvm.can == KVM_NO_NESTING;
-	nests = kvm.can == KVM_NESTS;
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		if (cpu && strstr(cpu, words[i]))
+			return true;
+	return false;
+}
+
+/* Why KVM cannot do what the guest asks for; false: it can. */
+static bool kvm_lacks(const struct host_kvm *kvm, unsigned wants, char *why, size_t room)
+{
+	if (kvm->can != KVM_NESTS && kvm->can != KVM_NO_NESTING)
+		snprintf(why, room, "/dev/kvm cannot be used: %s", kvm->can_text);
+	else if ((wants & ACCEL_NESTED) && kvm->can != KVM_NESTS)
+		snprintf(why, room, "/dev/kvm cannot nest here: %s", kvm->can_text);
+	else if ((wants & ACCEL_DEBUG) && !kvm->guest_debug)
+		snprintf(why, room, "/dev/kvm here lacks what --gdb needs (KVM_CAP_SET_GUEST_DEBUG)");
+	else
+		return false;
+	return true;
+}
+
+int accel_choose_by(const struct host_kvm *kvm, const char *word, const char *cpu, unsigned wants, struct accel *a,
+		    struct err *e)
+{
+	bool lacks;
+
 	*a = (struct accel){.cpu = cpu};
-	snprintf(a->kvm, sizeof(a->kvm), "%s", kvm.can_word);
+	snprintf(a->kvm, sizeof(a->kvm), "%s", kvm->can_word);
+	if (wants_extension(cpu))
+		wants |= ACCEL_NESTED;
+	lacks = kvm_lacks(kvm, wants, a->why, sizeof(a->why));
 	if (!strcmp(word, "soft"))
 		return choose_soft(a, e);
-	if (!strcmp(word, "kvm")) {
-		if (!usable)
-			return err_set(e, ENODEV, "/dev/kvm cannot be used: %s", kvm.can_text);
-		if (nested && !nests)
-			return err_set(e, ENODEV, "/dev/kvm cannot nest here: %s", kvm.can_text);
-		return choose_kvm(a, e);
-	}
+	if (!strcmp(word, "kvm"))
+		return lacks ? err_set(e, ENODEV, "%s", a->why) : choose_kvm(a, e);
 	if (strcmp(word, "auto") != 0)
 		return err_set(e, EINVAL, "--accel wants auto, kvm or soft, not %s", word);
-	/* A named model is the software processor's: the host's silicon is one model only. */
-	if (usable && (nests || !nested) && (!cpu || !strncmp(cpu, "host", 4)))
-		return choose_kvm(a, e);
-	return choose_soft(a, e);
+	if (lacks)
+		return choose_soft(a, e);
+	if (cpu && strncmp(cpu, "host", 4) != 0) {
+		snprintf(a->why, sizeof(a->why),
+			 "a named model is the software processor's: the host's silicon is one only");
+		return choose_soft(a, e);
+	}
+	snprintf(a->why, sizeof(a->why), "%s", kvm->can_text);
+	return choose_kvm(a, e);
+}
+
+int accel_choose(const char *word, const char *cpu, unsigned wants, struct accel *a, struct err *e)
+{
+	struct host_kvm kvm = {0};
+	int rc = read_device(&kvm, e);
+
+	return rc ? rc : accel_choose_by(&kvm, word, cpu, wants, a, e);
 }

@@ -483,7 +483,7 @@ static int nest_prepare(struct nest *n)
 				"busybox-static\n");
 		return EXIT_HOST;
 	}
-	rc = accel_choose(n->accel_word, n->cpu ? n->cpu : n->vendor_cpu, true, &n->accel, &e);
+	rc = accel_choose(n->accel_word, n->cpu ? n->cpu : n->vendor_cpu, ACCEL_NESTED, &n->accel, &e);
 	if (rc) {
 		fprintf(stderr, "nestbox nest: %s\n", e.text);
 		return rc == -EINVAL ? EXIT_USAGE : EXIT_HOST;

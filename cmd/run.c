@@ -188,11 +188,11 @@ static int prepare(struct run *r)
 		return EXIT_HOST;
 	if (r->trace)
 		log_trace_to(r->log, r->trace);
-	rc = accel_choose(r->o.accel, r->o.cpu, false, &r->accel, &e);
+	rc = accel_choose(r->o.accel, r->o.cpu, r->o.gdb ? ACCEL_DEBUG : 0, &r->accel, &e);
 	if (rc)
 		return fail(&e, rc == -EINVAL ? EXIT_USAGE : EXIT_HOST);
-	if (r->o.gdb && r->accel.engine == ACCEL_KVM)
-		return run_usage("--gdb works with nestbox's own processor only: add --accel soft");
+	if (!strcmp(r->o.accel, "auto"))
+		fprintf(stderr, "accelerator: %s (%s)\n", r->accel.engine == ACCEL_KVM ? "kvm" : "soft", r->accel.why);
 	return read_files(r);
 }
 

@@ -70,6 +70,10 @@ int debug_add(struct vm *vm, const struct debug_point *p)
 		return -ENOSPC;
 	d->point[d->n++] = *p;
 	d->generation++;
+	if (vm->nvcpus && vm->vcpu[0]->ops->debug_fits && !vm->vcpu[0]->ops->debug_fits(vm->vcpu[0])) {
+		d->n--;
+		return -ENOSPC;
+	}
 	return 0;
 }
 

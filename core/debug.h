@@ -6,7 +6,7 @@
  * with RUN_DEBUG, and by that sets DEBUG_GDB's bit for all.
  *
  * Rules: points, `held` and the vCPUs' `debug` words change only while no vCPU is inside; so do states read and written
- * by a debugger. Addresses are linear, of whatever world a vCPU is in; guest memory is never changed for a breakpoint.
+ * by a debugger. Addresses are linear, of whatever world a vCPU is in; no breakpoint is to be seen in guest memory while no vCPU is inside.
  * Order of locks: vm->lock, then debug.lock. debug_pause waits for vCPUs that may want vm->lock: never call it with
  * that held.
  */
@@ -63,7 +63,7 @@ void debug_destroy(struct vm_debug *d);
 void debug_ask(struct vm *vm, enum debug_holder who);
 void debug_pause(struct vm *vm, enum debug_holder who);
 void debug_resume(struct vm *vm, enum debug_holder who);
-/* 0, or -ENOSPC; -ENOENT when there is no such point. */
+/* 0, or -ENOSPC: the engine cannot meet one more; -ENOENT when there is no such point. */
 int debug_add(struct vm *vm, const struct debug_point *p) must_check;
 int debug_remove(struct vm *vm, const struct debug_point *p) must_check;
 void debug_clear(struct vm *vm);

@@ -86,6 +86,8 @@ struct vcpu_ops {
 	void (*get_state)(struct vcpu *v, struct x86_state *st);
 	int (*set_state)(struct vcpu *v, const struct x86_state *st, struct err *e);
 	void (*reset)(struct vcpu *v); /* to the power-on state; not inside run */
+	/* Whether all points of vm->debug can be met at once. NULL: any can. */
+	bool (*debug_fits)(const struct vcpu *v);
 	/* From the local APIC (soft engine). assert_intr: `highest` may have changed. */
 	void (*assert_intr)(struct vcpu *v);
 	void (*assert_nmi)(struct vcpu *v);

@@ -96,6 +96,7 @@ void host_kvm_device(struct host *h, struct host_kvm *kvm)
 		   : usable < 0			  ? KVM_UNTRIED
 		   : unit && state > 0		  ? KVM_NESTS
 						  : KVM_NO_NESTING;
+	kvm->guest_debug = host_fact_number(h, "kvm.guest_debug") > 0;
 	snprintf(kvm->can_word, sizeof(kvm->can_word), "%s", words[kvm->can]);
 	if (text)
 		snprintf(kvm->can_text, sizeof(kvm->can_text), "%s", text);

@@ -31,6 +31,22 @@ struct kvm_msr_at {
 
 #define KVM_CHIPS 3 /* both 8259s, the IOAPIC */
 
+/* Points in debug registers, and those that need an INT3 (debug.c). */
+#define KVM_DEBUG_SLOTS 4
+struct kvm_debug_slot {
+	u64 la;
+	u8 len, type, kind; /* bytes, DR7's R/W, enum debug_kind */
+};
+struct kvm_debug_plan {
+	unsigned nslots, nsoft;
+	struct kvm_debug_slot slot[KVM_DEBUG_SLOTS];
+	u64 soft[DEBUG_POINTS];
+};
+struct kvm_debug_patch {
+	u64 la;
+	u8 *byte, old;
+};
+
 struct kvm_vm {
 	struct vm *vm;
 	enum x86_vendor vendor; /* of the guest's processors */
@@ -54,6 +70,12 @@ struct kvm_vm {
 	bool xsave2;
 	struct kvm_xcomp xcomp[KVM_XCOMPS];
 	struct kvm_vcpu *vcpu[VM_VCPUS];
+	pthread_mutex_t debug_lock;
+	unsigned debug_inside; /* vCPUs between kvm_debug_enter and _leave */
+	bool block_irq;	       /* KVM can keep interrupts from a step */
+	struct kvm_debug_plan plan;
+	unsigned npatches;
+	struct kvm_debug_patch patch[DEBUG_POINTS];
 	u64 past_exits; /* of vCPUs that are gone */
 };
 
@@ -69,6 +91,7 @@ struct kvm_vcpu {
 	bool unfinished; /* the last exit is completed by the next KVM_RUN */
 	struct vcpu_counters n;
 	struct kvm_saved *power_on;
+	bool debug_on; /* KVM_SET_GUEST_DEBUG is in force */
 };
 
 /* All of a vCPU (save.c). */
@@ -121,6 +144,14 @@ struct kvm_nested_state *kvm_nested_read(struct kvm_vcpu *v);
 long kvm_nested_leave(struct kvm_vcpu *v);
 int kvm_fpu_get(struct kvm_vcpu *v, struct x86_state *st);
 int kvm_fpu_set(struct kvm_vcpu *v, const struct x86_state *st, struct err *e);
+
+/* debug.c */
+bool kvm_debug_fits(const struct vcpu *vcpu);
+/* Around the time that a vCPU is inside. */
+int kvm_debug_enter(struct kvm_vcpu *v, struct err *e);
+void kvm_debug_leave(struct kvm_vcpu *v);
+/* KVM_EXIT_DEBUG: true to go on; else vcpu.debug says why the vCPU stands. */
+bool kvm_debug_exit(struct kvm_vcpu *v);
 
 /* stats.c */
 void kvm_stats_open(struct kvm_vcpu *v);

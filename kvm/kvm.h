@@ -14,6 +14,7 @@ struct kvm_vm;
 struct kvm_probe {
 	bool usable;	  /* /dev/kvm opens, API version 12, the capabilities that the back end needs */
 	bool nested;	  /* its guests would see VMX or SVM, and their nested state can be had */
+	bool guest_debug; /* KVM_CAP_SET_GUEST_DEBUG */
 	bool vmx, svm;	  /* in KVM_GET_SUPPORTED_CPUID */
 	int nested_state; /* KVM_CAP_NESTED_STATE: bytes, 0: none */
 	char text[200];

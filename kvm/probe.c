@@ -81,6 +81,7 @@ static void probe_vm(struct kvm_probe *p, int sys, int vm)
 	p->vmx = basic && basic->ecx & BIT(5);
 	p->svm = extended && extended->ecx & BIT(2);
 	p->usable = true;
+	p->guest_debug = kvm_capability(vm, KVM_CAP_SET_GUEST_DEBUG);
 	p->nested_state = kvm_capability(vm, KVM_CAP_NESTED_STATE);
 	p->nested = (p->vmx || p->svm) && p->nested_state > 0;
 	if (p->nested)

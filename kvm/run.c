@@ -79,20 +79,25 @@ static void run_enter(struct kvm_vcpu *v)
 	}
 }
 
-/* Lets KVM finish the instruction that exited, without running another. */
-static void finish(struct kvm_vcpu *v)
+/* Lets KVM finish the instruction that exited, without running another. true: that was a step, or met a watchpoint. */
+static bool finish(struct kvm_vcpu *v)
 {
+	int r;
+
 	if (!v->unfinished)
-		return;
+		return false;
 	v->unfinished = false;
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	ioctl(v->fd, KVM_RUN, 0);
+	r = ioctl(v->fd, KVM_RUN, 0);
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	return !r && v->run->exit_reason == KVM_EXIT_DEBUG && !kvm_debug_exit(v);
 }
 
 static enum run_exit run_leave(struct kvm_vcpu *v, enum run_exit exit)
 {
-	finish(v);
+	if (finish(v) && exit == RUN_PAUSED)
+		exit = RUN_DEBUG;
+	kvm_debug_leave(v);
 	drain(v->kvm);
 	pthread_mutex_lock(&v->kick_lock);
 	v->in_run = false;
@@ -230,6 +235,11 @@ static bool handle(struct kvm_vcpu *v, enum run_exit *out, struct err *e)
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_NMI:
 	case KVM_EXIT_IRQ_WINDOW_OPEN: return true;
+	case KVM_EXIT_DEBUG:
+		if (kvm_debug_exit(v))
+			return true;
+		*out = RUN_DEBUG;
+		return false;
 	case KVM_EXIT_SHUTDOWN:
 		err_set(e, EIO, "triple fault: the processor shut down at RIP %#" PRIx64, rip_of(v));
 		*out = RUN_TRIPLE_FAULT;
@@ -255,6 +265,10 @@ enum run_exit kvm_vcpu_run(struct vcpu *vcpu, struct err *e)
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
 	enum run_exit exit = RUN_STOPPED;
 
+	if (kvm_debug_enter(v, e)) {
+		kvm_debug_leave(v);
+		return RUN_ERROR;
+	}
 	run_enter(v);
 	while (atomic_load(&vcpu->vm->stop) == VM_RUNNING && !debug_wanted(&vcpu->vm->debug, vcpu->index)) {
 		int r = ioctl(v->fd, KVM_RUN, 0);

@@ -73,6 +73,7 @@ static const struct vcpu_ops kvm_vcpu_ops = {
 	.assert_nmi = vcpu_no_assert,
 	.assert_init = vcpu_no_assert,
 	.assert_sipi = vcpu_no_sipi,
+	.debug_fits = kvm_debug_fits,
 	.counters = vcpu_counters,
 	.destroy = vcpu_destroy,
 };

@@ -161,6 +161,7 @@ static int abilities_read(struct kvm_vm *kvm, struct err *e)
 	kvm->sregs2 = kvm_capability(kvm->fd, KVM_CAP_SREGS2);
 	kvm->payload =
 		kvm_capability(kvm->fd, KVM_CAP_EXCEPTION_PAYLOAD) && !kvm_ioctl(kvm->fd, KVM_ENABLE_CAP, &payload);
+	kvm->block_irq = kvm_capability(kvm->fd, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ;
 	kvm->nested_size = (u32)kvm_capability(kvm->fd, KVM_CAP_NESTED_STATE);
 	size = kvm_capability(kvm->fd, KVM_CAP_XSAVE2);
 	kvm->xsave2 = size > 0;
@@ -244,8 +245,9 @@ int kvm_vm_new(struct vm *vm, struct kvm_vm **out, struct err *e)
 		return err_set(e, ENOMEM, "no memory for a KVM VM");
 	kvm->vm = vm;
 	kvm->sys_fd = kvm->fd = -1;
+	pthread_mutex_init(&kvm->debug_lock, NULL);
 	if (!p.usable) {
-		free(kvm);
+		kvm_vm_free(kvm);
 		return err_set(e, ENODEV, "%s", p.text);
 	}
 	r = open_dev(kvm, e);
@@ -283,6 +285,7 @@ void kvm_vm_free(struct kvm_vm *kvm)
 		close(kvm->fd);
 	if (kvm->sys_fd >= 0)
 		close(kvm->sys_fd);
+	pthread_mutex_destroy(&kvm->debug_lock);
 	free(kvm->supported);
 	free(kvm);
 }

@@ -206,6 +206,7 @@ struct x86_cache {
 	const struct insn *in; /* where the block was left */
 	struct block *running;
 	struct x86_event event;
+	u64 resume; /* RF as it was before an instruction that runs alone, else 0 */
 	struct x86_vmexit vmexit;
 	u64 exits[(X86_EXITS + 63) / 64]; /* neutral intercept bitmap; all zero outside guest mode */
 	u32 guest;           /* not 0: st.svm.in_guest (or VMX non-root) */

@@ -55,6 +55,21 @@ static enum outcome block_run(struct x86_cpu *cpu, struct block *b)
 	return o;
 }
 
+/*
+ * RF in what an exit saves when a nested translation or the APIC-access page stopped the instruction: as with a fault,
+ * the instruction comes again, and its breakpoint must not. SDM vol. 3 27.3.3 "Saving RIP, RSP, RFLAGS, and SSP": 1;
+ * for SVM it is as it was.
+ */
+static u64 exit_resume(const struct x86_cpu *cpu)
+{
+	u32 exit = cpu->c.vmexit.exit;
+
+	if ((exit != EXIT_NPF && exit != EXIT_EPT_MISCONFIG && exit != EXIT_APIC_ACCESS) ||
+	    cpu->c.delivering.kind != EV_NONE)
+		return 0;
+	return cpu->st.vmx.in_guest ? FL_RF : cpu->c.resume;
+}
+
 /* Moves RIP to where the outcome wants it, and takes the event or exit that it recorded. */
 static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 {
@@ -78,6 +93,7 @@ static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 	case OUT_EXIT:
 		if (in)
 			cpu->st.rip = mask_ip(cpu, insn_rip(cpu, in), size);
+		cpu->st.rflags |= exit_resume(cpu);
 		vmexit_complete(cpu, next);
 		return;
 	}
@@ -150,6 +166,7 @@ static void run_single(struct x86_cpu *cpu)
 		}
 	}
 	cpu->st.rflags &= ~FL_RF;
+	cpu->c.resume = resume;
 	cpu->c.mode |= MODE_SINGLE;
 	cpu->count_until = 0;
 	if (trace_on(cpu->topics, TRACE_INSN))
@@ -158,6 +175,7 @@ static void run_single(struct x86_cpu *cpu)
 	if (trace_on(cpu->topics, TRACE_INSN))
 		trace_insn_after(cpu);
 	cpu->c.mode &= ~MODE_SINGLE;
+	cpu->c.resume = 0;
 	cpu->count_until = count_until;
 	vmx_timer_poll(cpu);
 	/* OUT_RETRY from behind it: it is done, and its block was dropped by what it stored. */

@@ -1,7 +1,9 @@
 /*
  * The /dev/kvm engine with a guest of a few instructions: port and memory-mapped I/O, coalesced and string writes,
- * interrupts by wire and by message, state in and out, how a run ends. Skipped where KVM runs no guests.
+ * interrupts by wire and by message, state in and out, break and watch points, how a run ends. Skipped where KVM runs
+ * no guests.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,6 +50,14 @@ GUEST(guest_irq, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f
 GUEST(guest_handler, "incl 0x3000\n cmpl $2, 0x3000\n jne 1f\n mov $0xf4, %dx\n outb %al, %dx\n"
 		     "1: mov $0x20, %al\n out %al, $0x20\n mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n"
 		     "mov $0x600, %dx\n outb %al, %dx\n iretq")
+
+/* 40 NOPs to break at, a word that is written, its own INT3 and #DB counted by the handlers. */
+GUEST(guest_points, "1: .rept 40\n nop\n .endr\n movl $7, 0x3040\n mov 0x3044, %eax\n incl 0x3048\n"
+		    "cmpl $2, 0x3048\n jne 1b\n int3\n pushf\n orl $0x100, (%rsp)\n popf\n nop\n"
+		    "mov $0xf4, %dx\n outb %al, %dx\n 2: jmp 2b")
+/* The handlers of #DB, which ends the single steps, and of #BP. */
+GUEST(guest_db, "incl 0x3050\n andl $~0x100, 16(%rsp)\n iretq")
+GUEST(guest_bp, "incl 0x3054\n iretq")
 
 struct world {
 	struct vm vm;
@@ -212,6 +222,16 @@ static void need_kvm(void)
 		skip();
 }
 
+/* A KVM without VMX or SVM beneath it emulates: it may show guests more than it was told, and less. */
+static void need_nesting(void)
+{
+	struct kvm_probe p;
+
+	kvm_probe(&p);
+	if (!p.nested)
+		skip();
+}
+
 static void io(void **state)
 {
 	struct world *w;
@@ -269,14 +289,10 @@ static void model_narrows(void **state)
 {
 	struct x86_model model;
 	struct world *w;
-	struct kvm_probe p;
 	struct err e;
 	u64 v;
 
-	need_kvm();
-	kvm_probe(&p);
-	if (!p.nested) /* a KVM without VMX or SVM beneath it may show guests more than it was told */
-		skip();
+	need_nesting();
 	assert_int_equal(x86_model_parse("EPYC,aes=off", &model, &e), 0);
 	w = world_new_model(guest_cpuid_start, guest_cpuid_end, &model);
 	assert_int_equal(run(w), RUN_STOPPED);
@@ -362,11 +378,132 @@ static void state_round_trip(void **state)
 	world_free(w);
 }
 
+/* ---- break and watch points, steps ---- */
+
+static void gate(struct world *w, unsigned vector, u64 pa, const u8 *start, const u8 *end)
+{
+	memcpy(at(w, pa), start, (size_t)(end - start));
+	put64(w, IDT + 16 * vector, (pa & 0xffff) | 0x10ull << 16 | 0x8eull << 40);
+	put64(w, IDT + 16 * vector + 8, 0);
+}
+
+static struct world *points_world(void)
+{
+	struct world *w = world_new(guest_points_start, guest_points_end);
+
+	gate(w, 1, CODE + 0x900, guest_db_start, guest_db_end);
+	gate(w, 3, CODE + 0xa00, guest_bp_start, guest_bp_end);
+	return w;
+}
+
+static u64 rip(struct world *w)
+{
+	struct x86_state st;
+
+	w->v->ops->get_state(w->v, &st);
+	return st.rip;
+}
+
+static void add(struct world *w, enum debug_kind kind, u64 la, u64 len, int expected)
+{
+	assert_int_equal(debug_add(&w->vm, &(struct debug_point){la, len, kind}), expected);
+}
+
+static void stops(struct world *w, enum debug_why why, u64 at_rip)
+{
+	enum run_exit r = run(w);
+
+	if (r != RUN_DEBUG)
+		fail_msg("run ended %d at %#llx", r, (unsigned long long)rip(w));
+	assert_int_equal(w->v->debug.why, why);
+	assert_int_equal(rip(w), at_rip);
+}
+
+static u32 word(struct world *w, u64 pa)
+{
+	u32 v;
+
+	memcpy(&v, at(w, pa), 4);
+	return v;
+}
+
+/* More breakpoints than there are debug registers; each is met on both ways round, and none is seen in memory. */
+static void breakpoints(void **state)
+{
+	struct world *w;
+
+	need_nesting();
+	w = points_world();
+	for (unsigned i = 0; i < 8; i++)
+		add(w, i == 7 ? DEBUG_HARD_BREAK : DEBUG_SOFT_BREAK, CODE + 4 * i, 1, 0);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < 8; i++) {
+			stops(w, DEBUG_BREAK, CODE + 4 * i);
+			assert_memory_equal(at(w, CODE), guest_points_start,
+					    (size_t)(guest_points_end - guest_points_start));
+		}
+	assert_int_equal(run(w), RUN_STOPPED);
+	assert_int_equal(word(w, DATA + 0x54), 1); /* its own INT3 reached it */
+	world_free(w);
+}
+
+static void watchpoints(void **state)
+{
+	struct world *w;
+	u64 after_write = CODE + 40 + 11, after_read = after_write + 7;
+
+	need_nesting();
+	w = points_world();
+	add(w, DEBUG_WRITE, DATA + 0x40, 4, 0);
+	add(w, DEBUG_ACCESS, DATA + 0x44, 4, 0);
+	add(w, DEBUG_WRITE, DATA + 0x101, 3, 0);    /* two pieces: 1 and 2 bytes */
+	add(w, DEBUG_HARD_BREAK, CODE, 1, -ENOSPC); /* all four are taken */
+	add(w, DEBUG_SOFT_BREAK, CODE + 2, 1, 0);
+	stops(w, DEBUG_BREAK, CODE + 2);
+	stops(w, DEBUG_WATCH, after_write);
+	assert_int_equal(w->v->debug.la, DATA + 0x40);
+	assert_int_equal(w->v->debug.kind, DEBUG_WRITE);
+	stops(w, DEBUG_WATCH, after_read);
+	assert_int_equal(w->v->debug.la, DATA + 0x44);
+	assert_int_equal(w->v->debug.kind, DEBUG_ACCESS);
+	debug_clear(&w->vm);
+	assert_int_equal(run(w), RUN_STOPPED);
+	world_free(w);
+}
+
+/* A step over each kind of instruction, one that exits to a device among them; then the guest's own single step, which
+ * is not the debugger's. */
+static void steps(void **state)
+{
+	struct world *w;
+
+	need_nesting();
+	w = world_new(guest_io_start, guest_io_end);
+	for (unsigned i = 0; i < 4; i++) {
+		static const u8 length[] = {4, 2, 1, 2};
+		u64 next = rip(w) + length[i];
+
+		w->v->debug.step = 1;
+		stops(w, DEBUG_STEP, next);
+	}
+	w->v->debug.step = 0;
+	assert_int_equal(run(w), RUN_STOPPED);
+	assert_string_equal(w->serial, "AB");
+	world_free(w);
+	w = points_world();
+	add(w, DEBUG_WRITE, DATA + 0x7f0, 4, 0); /* guest debug is on, and #DB exits */
+	assert_int_equal(run(w), RUN_STOPPED);
+	assert_int_equal(word(w, DATA + 0x50), 1);
+	assert_int_equal(word(w, DATA + 0x54), 1);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(io),		cmocka_unit_test(kick),	      cmocka_unit_test(model_narrows),
-		cmocka_unit_test(triple_fault), cmocka_unit_test(interrupts), cmocka_unit_test(state_round_trip),
+		cmocka_unit_test(io),		cmocka_unit_test(kick),	       cmocka_unit_test(model_narrows),
+		cmocka_unit_test(triple_fault), cmocka_unit_test(interrupts),  cmocka_unit_test(state_round_trip),
+		cmocka_unit_test(breakpoints),	cmocka_unit_test(watchpoints), cmocka_unit_test(steps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
