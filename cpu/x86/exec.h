@@ -74,6 +74,8 @@ enum outcome stack_probe(struct x86_cpu *cpu, s64 disp, unsigned size) must_chec
 enum outcome seg_load(struct x86_cpu *cpu, enum x86_sreg sreg, u16 sel) must_check;
 enum outcome seg_load_ldtr(struct x86_cpu *cpu, u16 sel) must_check;
 enum outcome seg_load_tr(struct x86_cpu *cpu, u16 sel) must_check;
+/* The memory operand of opsize + 2 bytes, m16:16, m16:32 or m16:64: nothing is loaded. */
+enum outcome far_pointer(struct x86_cpu *cpu, const struct insn *in, u16 *sel, u64 *offset) must_check;
 enum outcome far_jmp(struct x86_cpu *cpu, u16 sel, u64 offset, unsigned opsize, u64 next_rip) must_check;
 enum outcome far_call(struct x86_cpu *cpu, u16 sel, u64 offset, unsigned opsize, u64 next_rip) must_check;
 enum outcome far_ret(struct x86_cpu *cpu, unsigned opsize, u16 pop_bytes) must_check;

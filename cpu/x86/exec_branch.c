@@ -29,25 +29,6 @@ HANDLER(jmp_mem64)
 	return jump_to64(cpu, in, *p);
 }
 
-/* The pointer in memory: offset, then selector. */
-static enum outcome far_pointer(struct x86_cpu *cpu, const struct insn *in, u16 *sel, u64 *offset)
-{
-	unsigned acc = insn_acc(in);
-	u8 buf[10];
-	enum outcome o;
-	u64 la;
-
-	o = insn_la(cpu, in, in->opsize + 2, acc, &la);
-	if (o == OUT_NEXT)
-		o = mem_read_n(cpu, la, buf, in->opsize + 2, acc);
-	if (o != OUT_NEXT)
-		return o;
-	*offset = 0;
-	memcpy(offset, buf, in->opsize);
-	memcpy(sel, buf + in->opsize, 2);
-	return OUT_NEXT;
-}
-
 HANDLER(jmp_far)
 {
 	u64 offset = in->imm;
@@ -301,15 +282,14 @@ HANDLER(into)
 HANDLER(bound)
 {
 	unsigned size = in->opsize;
-	s64 value, low, high;
-	u64 la, pair = 0;
+	u64 la, low = 0, high = 0;
+	s64 value;
 
 	TRY(cpu, in, insn_la(cpu, in, 2 * size, insn_acc(in), &la));
-	TRY(cpu, in, mem_read_n(cpu, la, &pair, 2 * size, insn_acc(in)));
-	value = sign_extend(reg_read(cpu, in->dst, size), 8 * size);
-	low = sign_extend(pair, 8 * size);
-	high = sign_extend(pair >> 8 * size, 8 * size);
-	if (value < low || value > high)
+	TRY(cpu, in, mem_read_n(cpu, la, &low, size, insn_acc(in)));
+	TRY(cpu, in, mem_read_n(cpu, la + size, &high, size, insn_acc(in)));
+	value = (s64)sign_extend(reg_read(cpu, in->dst, size), 8 * size);
+	if (value < (s64)sign_extend(low, 8 * size) || value > (s64)sign_extend(high, 8 * size))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_BR, 0));
 	NEXT(cpu, in);
 }

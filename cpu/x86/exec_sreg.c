@@ -107,17 +107,12 @@ bool bind_pop_sreg(struct bind *b)
  */
 HANDLER(load_far)
 {
-	unsigned acc = insn_acc(in), size = in->opsize;
-	u8 buf[10];
-	u64 la, offset = 0;
+	u64 offset;
 	u16 sel;
 
-	TRY(cpu, in, insn_la(cpu, in, size + 2, acc, &la));
-	TRY(cpu, in, mem_read_n(cpu, la, buf, size + 2, acc));
-	memcpy(&offset, buf, size);
-	memcpy(&sel, buf + size, 2);
+	TRY(cpu, in, far_pointer(cpu, in, &sel, &offset));
 	TRY(cpu, in, seg_load(cpu, in->aux, sel));
-	reg_write(cpu, in->dst, size, offset);
+	reg_write(cpu, in->dst, in->opsize, offset);
 	LEAVE(cpu, in, OUT_END);
 }
 

@@ -205,6 +205,21 @@ static enum outcome far_transfer(struct x86_cpu *cpu, u16 sel, u64 offset, unsig
 	return through_system(cpu, sel, d, la, next_rip, call);
 }
 
+/* Offset and selector are read by themselves: each is aligned as it alone must be (SDM vol. 3 table 6-7 "Alignment
+ * Requirements by Data Type"). */
+enum outcome far_pointer(struct x86_cpu *cpu, const struct insn *in, u16 *sel, u64 *offset)
+{
+	unsigned acc = insn_acc(in);
+	enum outcome o;
+	u64 la;
+
+	*offset = 0;
+	o = insn_la(cpu, in, in->opsize + 2, acc, &la);
+	if (o == OUT_NEXT)
+		o = mem_read_n(cpu, la, offset, in->opsize, acc);
+	return o == OUT_NEXT ? mem_read_n(cpu, la + in->opsize, sel, 2, acc) : o;
+}
+
 enum outcome far_jmp(struct x86_cpu *cpu, u16 sel, u64 offset, unsigned opsize, u64 next_rip)
 {
 	return far_transfer(cpu, sel, offset, opsize, next_rip, false);

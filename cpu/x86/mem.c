@@ -194,9 +194,9 @@ static noinline enum outcome piece_apic(struct x86_cpu *cpu, u64 la, unsigned si
 static u64 wrap_la(const struct x86_cpu *cpu, u64 la) { return likely(cpu->st.msr.efer & EFER_LMA) ? la : (u32)la; }
 
 /*
- * SDM vol. 3 table 6-7 "Alignment Requirements by Data Type": numbers by their size, but 80-bit ones by 8 and pointers
- * of 48 bits by 4; tables of several are aligned as their elements. Vectors want 16, as silicon has it for longer ones
- * too. #AC comes before any page fault there; an address that is not canonical is #GP or #SS all the same.
+ * SDM vol. 3 table 6-7 "Alignment Requirements by Data Type": numbers by their size, but 80-bit ones by 8 and
+ * pseudo-descriptors of 48 bits by 4; of far pointers and bounds each part by itself. Vectors want 16, as silicon has it
+ * for longer ones too. #AC comes before any page fault there; an address that is not canonical is #GP or #SS all the same.
  */
 static bool misaligned(const struct x86_cpu *cpu, u64 la, unsigned size, unsigned acc)
 {

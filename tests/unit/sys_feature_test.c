@@ -214,37 +214,48 @@ ASM64(ac_fstcw, "fnstcw (%rbx)")
 ASM64(ac_movsb, "movsb")
 ASM64(ac_movsl, "movsl")
 ASM64(ac_xadd, "xadd %eax, (%rbx)")
+ASM64(ac_far16, "lgs (%rbx), %ax") /* m16:16: silicon wants 2, of m16:32 4 */
+ASM64(ac_far32, "lgs (%rbx), %eax")
+ASM32(ac_bound2, "bound %ax, (%ebx)")
+ASM32(ac_bound4, "bound %eax, (%ebx)")
 
 static void alignment_by_type(void **state)
 {
-#define ROW(name, align)                                                                                               \
+#define ROW(mode, name, align)                                                                                         \
 	{                                                                                                              \
-#name, name##_start, name##_end, align                                                                 \
+#name, name##_start, name##_end, mode, align                                                           \
 	}
 	static const struct {
 		const char *name;
 		const u8 *start, *end;
+		enum sys_mode mode;
 		unsigned align;
-	} rows[] = {ROW(ac_mov2, 2),  ROW(ac_mov4, 4),	ROW(ac_mov8, 8),  ROW(ac_rmw, 4),   ROW(ac_movups, 16),
-		    ROW(ac_fld80, 8), ROW(ac_fstcw, 2), ROW(ac_movsb, 1), ROW(ac_movsl, 4), ROW(ac_xadd, 4)};
-	struct world *w = sys_world("EPYC", LONG, 3);
+	} rows[] = {ROW(LONG, ac_mov2, 2),     ROW(LONG, ac_mov4, 4),	 ROW(LONG, ac_mov8, 8),	 ROW(LONG, ac_rmw, 4),
+		    ROW(LONG, ac_movups, 16),  ROW(LONG, ac_fld80, 8),	 ROW(LONG, ac_fstcw, 2), ROW(LONG, ac_movsb, 1),
+		    ROW(LONG, ac_movsl, 4),    ROW(LONG, ac_xadd, 4),	 ROW(LONG, ac_far16, 2), ROW(LONG, ac_far32, 4),
+		    ROW(COMPAT, ac_bound2, 2), ROW(COMPAT, ac_bound4, 4)};
 
-	for (unsigned r = 0; r < ARRAY_SIZE(rows); r++)
+	for (unsigned r = 0; r < ARRAY_SIZE(rows); r++) {
+		struct world *w = sys_world("EPYC", rows[r].mode, 3);
+
 		for (unsigned off = 0; off < 17; off++) {
 			enum outcome o;
 
 			w->st.rflags |= FL_AC;
 			w->st.cr0 |= CR0_AM;
 			w->st.fpu.ftw = 0;
+			w->st.gpr[RAX] = 0;
 			w->st.gpr[RBX] = w->st.gpr[RDI] = DATA + off;
 			w->st.gpr[RSI] = DATA + 0x100;
+			memset(at(w, DATA), 0, 64);
 			o = sys_one(w, rows[r].start, rows[r].end);
 			if ((o == OUT_FAULT) != !!(off % rows[r].align) ||
 			    (o == OUT_FAULT && (w->cpu->c.event.vector != EXC_AC || w->cpu->c.event.error)))
 				fail_msg("%s at offset %u: outcome %d, vector %u", rows[r].name, off, o,
 					 w->cpu->c.event.vector);
 		}
-	world_free(w);
+		world_free(w);
+	}
 }
 
 /* CPL 3, CR0.AM and AC: all three. Implicit supervisor accesses are not checked; #AC comes before #PF. */
