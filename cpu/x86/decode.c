@@ -257,6 +257,16 @@ static bool is_ud0(const u8 *bytes, unsigned avail, u32 mode)
 	       (bytes[n + 1] == 0xff || bytes[n + 1] == 0xb9 || (bytes[n + 1] & ~1) == 0xa6);
 }
 
+/* 8F with a map number of 8 and above: XOP, TBM, LWP, which AMD has withdrawn and no model offers. */
+static bool is_xop(const u8 *p) { return p[0] == 0x8f && (p[1] & 0x1f) >= 8; }
+
+static bool begins_xop(const u8 *bytes, unsigned avail, u32 mode)
+{
+	unsigned n = count_prefixes(bytes, avail, mode);
+
+	return n + 2 <= avail && is_xop(bytes + n);
+}
+
 static bool is_vex(const u8 *p, u32 mode)
 {
 	bool code64 = (mode & MODE_SIZE) == 2;
@@ -264,7 +274,7 @@ static bool is_vex(const u8 *p, u32 mode)
 	return (p[0] == 0xc4 || p[0] == 0xc5 || p[0] == 0x62) && (code64 || p[1] >> 6 == 3);
 }
 
-/* Puts a VEX or EVEX instruction at p down as MOV with the same operand; returns by how much it is longer. */
+/* Puts a VEX, EVEX or XOP instruction at p down as MOV with the same operand; returns by how much it is longer. */
 static unsigned vex_as_mov(const u8 *p, u8 *mov, unsigned left)
 {
 	unsigned header = p[0] == 0x62 ? 5 : p[0] == 0xc4 ? 4 : 3, map = p[0] == 0xc5 ? 1 : p[1] & 7;
@@ -272,6 +282,11 @@ static unsigned vex_as_mov(const u8 *p, u8 *mov, unsigned left)
 	bool immediate = map == 3 || (map == 1 && ((opcode >= 0x70 && opcode <= 0x73) || opcode == 0xc2 ||
 						   (opcode >= 0xc4 && opcode <= 0xc6)));
 
+	if (is_xop(p)) { /* silicon without XOP still counts the immediate of map 0Ah, and no other's */
+		mov[0] = 0x8b;
+		memcpy(mov + 1, p + 4, MAX(left, 4u) - 4);
+		return 3 + ((p[1] & 0x1f) == 0xa ? 4 : 0);
+	}
 	if (map == 1 && opcode >> 4 == 8) { /* read as Jcc, with four bytes of displacement */
 		mov[0] = 0x90;
 		return header - 1 + 4;
@@ -285,14 +300,28 @@ static unsigned vex_as_mov(const u8 *p, u8 *mov, unsigned left)
 	return header - 1 + immediate;
 }
 
+/* AAM, AAD and JMP far, which 64-bit mode has taken away, keep their operands on silicon. 0: it is none of them. */
+static unsigned removed_length(const u8 *bytes, unsigned n)
+{
+	bool rexw = n && (bytes[n - 1] & 0xf8) == 0x48, narrow = n && memchr(bytes, 0x66, n);
+
+	switch (bytes[n]) {
+	case 0xd4:
+	case 0xd5: return n + 2;
+	case 0xea: return n + (narrow && !rexw ? 5 : 7);
+	default: return 0;
+	}
+}
+
 /*
  * How long what the decoder calls invalid is, 0 if that is unknown: what is longer than 15 bytes raises #GP, and what
  * crosses into a page that cannot be fetched #PF, which both come before #UD. It is the length of a defined instruction
  * with the same opcode, address size and operand size; REX before C4, C5 or 62 takes them for their old meaning, an
  * opcode with ModRM. `n`: prefixes; `bytes` are 20, zeros behind those that are there.
  */
-static unsigned invalid_length(const ZydisDecoder *d, const u8 *bytes, unsigned n, u32 mode)
+static unsigned invalid_length(const ZydisDecoder *d, const u8 *bytes, unsigned n, u32 mode, bool amd)
 {
+	bool vex = is_vex(bytes + n, mode) || (amd && is_xop(bytes + n));
 	bool rex = n && (mode & MODE_SIZE) == 2 && (bytes[n - 1] & 0xf0) == 0x40;
 	bool address = n && memchr(bytes, 0x67, n);
 	const u8 mandatory[] = {n && memchr(bytes, 0x66, n) ? 0x66 : 0, 0, 0x66, 0xf2, 0xf3};
@@ -308,16 +337,16 @@ static unsigned invalid_length(const ZydisDecoder *d, const u8 *bytes, unsigned 
 			copy[k++] = mandatory[i];
 		if (rex)
 			copy[k++] = bytes[n - 1];
-		if (!rex && is_vex(bytes + n, mode))
+		if (!rex && vex)
 			more = vex_as_mov(bytes + n, copy + k, left);
 		else
 			memcpy(copy + k, bytes + n, left);
-		if (rex && is_vex(bytes + n, mode))
+		if (rex && vex)
 			copy[k] = 0x8b;
 		if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(d, NULL, copy, 15, &zi)))
 			return n + zi.length - k + more;
 	}
-	return 0;
+	return removed_length(bytes, n);
 }
 
 unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 mode, unsigned off, struct insn *in, bool *ends)
@@ -332,7 +361,8 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 
 	decoder_init(&decoder, mode, amd);
 	avail = MIN(avail, INSN_BYTES_MAX);
-	status = ZydisDecoderDecodeFull(&decoder, bytes, avail, &zi, op);
+	status = amd && begins_xop(bytes, avail, mode) ? ZYDIS_STATUS_DECODING_ERROR
+						       : ZydisDecoderDecodeFull(&decoder, bytes, avail, &zi, op);
 	if ((status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) && amd &&
 	    is_ud0(bytes, avail, mode))
 		return yield_fault(in, check_invalid, off, avail, ends);
@@ -350,9 +380,9 @@ unsigned insn_decode(struct x86_cpu *cpu, const u8 *bytes, unsigned avail, u32 m
 				return 0;
 			b.bytes = lax;
 		} else {
-			len = amd && is_ud0(bytes, avail, mode) ? 2 : invalid_length(&decoder, lax, prefixes, mode);
+			len = amd && is_ud0(bytes, avail, mode) ? 2 : invalid_length(&decoder, lax, prefixes, mode, amd);
 			/* While bytes behind may matter, the caller asks again with all of them. */
-			if (avail < INSN_BYTES_MAX && (len ? len > avail : prefixes))
+			if (avail < INSN_BYTES_MAX && len > avail)
 				return 0;
 			return yield_fault(in, len > INSN_BYTES_MAX ? check_too_long : check_invalid, off, avail, ends);
 		}
