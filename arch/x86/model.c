@@ -95,6 +95,9 @@ static const struct {
 	ON(VMCB_CLEAN, SVM),
 	ON(FLUSHBYASID, SVM),
 	ON(DECODEASSISTS, SVM),
+	ON(VNMI, SVM),
+	ON(AVIC, SVM),
+	ON(X2AVIC, AVIC),
 #undef ON
 };
 

@@ -82,7 +82,7 @@ static DESC(msrs_desc, struct x86_msrs, msr_rows);
 static const struct desc_field svm_rows[] = {
 	DESC_INT(struct x86_svm, vm_cr),      DESC_INT(struct x86_svm, hsave_pa),   DESC_INT(struct x86_svm, vmcb),
 	DESC_INT(struct x86_svm, int_ctl),    DESC_INT(struct x86_svm, int_vector), DESC_INT(struct x86_svm, g_pat),
-	DESC_INT(struct x86_svm, pause_left), DESC_INT(struct x86_svm, pause_last), DESC_INT(struct x86_svm, in_guest),
+	DESC_INT(struct x86_svm, pause_left), DESC_INT(struct x86_svm, pause_last), DESC_INT(struct x86_svm, nmi_blocked), DESC_INT(struct x86_svm, in_guest),
 	DESC_INT(struct x86_svm, gif),
 };
 static DESC(svm_desc, struct x86_svm, svm_rows);

@@ -81,6 +81,7 @@ struct x86_svm {
 	u64 g_pat;    /* the guest's PAT under nested paging */
 	u64 pause_left; /* PAUSEs that the filter still lets pass, while in_guest */
 	u64 pause_last; /* the processor's count of instructions at the last of them */
+	u64 nmi_blocked; /* 0 or 1: blocking of physical NMIs while in_guest with V_NMI_ENABLE (nmi_blocked is V_NMI_MASK) */
 	u32 in_guest; /* 0 or 1 */
 	u32 gif;      /* 0 or 1; 1 at reset */
 };

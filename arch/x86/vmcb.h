@@ -109,7 +109,7 @@ _Static_assert(offsetof(struct vmcb_save, g_pat) == 0x268, "G_PAT");
 _Static_assert(offsetof(struct vmcb_save, spec_ctrl) == 0x2e0, "SPEC_CTRL");
 
 /* int_ctl. APM vol. 2 15.21 "Interrupt and Local APIC Support". */
-#define VI_LIVE		(VI_TPR | VI_IRQ | VI_GIF) /* what #VMEXIT writes back */
+#define VI_LIVE		(VI_TPR | VI_IRQ | VI_GIF | VI_NMI | VI_NMI_MASK) /* what #VMEXIT writes back */
 #define VI_TPR		0xffu
 #define VI_IRQ		BIT(8)
 #define VI_GIF		BIT(9)

@@ -1,7 +1,8 @@
 /* VMRUN's consistency checks: the rows of vmrun_rules.def made into code. APM vol. 2 15.5.1 "Basic Operation". */
 #include "arch/x86/vmrun_rules.h"
 
-#define IOIO_PROT  27 /* bits of intercept3 */
+#define NMI	   1 /* bits of intercept3 */
+#define IOIO_PROT  27
 #define MSR_PROT   28
 #define INJECTABLE (BIT(EVI_INTR) | BIT(EVI_NMI) | BIT(EVI_EXCEPTION) | BIT(EVI_SOFT_INT))
 
@@ -106,7 +107,7 @@ static const struct {
 
 void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m)
 {
-	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits};
+	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits, .vnmi = x86_has(m, X86F_VNMI)};
 	for (unsigned i = 0; i < ARRAY_SIZE(cr4_features); i++)
 		if (x86_has(m, cr4_features[i].feature))
 			e->cr4_valid |= cr4_features[i].bit;

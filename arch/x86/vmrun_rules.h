@@ -16,6 +16,7 @@ struct vmrun_env {
 	u64 cr4_valid, efer_valid; /* bits that the model has */
 	u32 phys_bits;
 	bool host_paging;
+	bool vnmi; /* virtual NMIs exist */
 };
 
 enum vmrun_rule {

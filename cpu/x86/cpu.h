@@ -172,6 +172,7 @@ enum attention {
 	ATT_VAPIC = 4096,     /* VMX: the instruction just done has stored to a virtual APIC register */
 	ATT_VIRQ = 8192,      /* VMX: a pending virtual interrupt is recognised */
 	ATT_MTF = 32768,      /* VMX: the monitor trap flag is on */
+	ATT_VNMI = 65536,     /* SVM: V_NMI is set */
 	ATT_TIMER = 16384,    /* VMX: the preemption timer has got to 0 */
 };
 

@@ -96,6 +96,17 @@ static void take_nmi(struct x86_cpu *cpu)
 	event_deliver(cpu, &ev);
 }
 
+/* APM vol. 2 15.21.10 "Virtual NMI": no intercept sees it; V_NMI_MASK is set as it is delivered. */
+static void take_virtual_nmi(struct x86_cpu *cpu)
+{
+	struct x86_event ev = {.kind = EV_NMI, .vector = EXC_NMI};
+
+	attention_clear(cpu, ATT_VNMI);
+	cpu->st.svm.int_ctl &= ~VI_NMI;
+	cpu->st.activity = ACT_RUNNING;
+	event_deliver(cpu, &ev);
+}
+
 /* SDM vol. 3 29.6 "Posted-Interrupt Processing": the interrupt is acknowledged before anything is known of it. */
 static bool take_intr_posting(struct x86_cpu *cpu)
 {
@@ -206,6 +217,10 @@ bool x86_events(struct x86_cpu *cpu)
 		return true;
 	if (att & ATT_NMI) {
 		take_nmi(cpu);
+		return true;
+	}
+	if (att & ATT_VNMI) {
+		take_virtual_nmi(cpu);
 		return true;
 	}
 	if (cpu->c.vmx.on && take_vmx_window(cpu, att))

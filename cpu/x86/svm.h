@@ -18,6 +18,7 @@
 #define SVM_INJECTING 1u /* EVENTINJ's own exception is on its way, which no intercept sees */
 #define SVM_VLS	      2u /* VMLOAD and VMSAVE take guest-physical addresses */
 #define SVM_VGIF      4u /* STGI and CLGI change V_GIF */
+#define SVM_VNMI      16u /* NMIs of the guest's own: V_NMI, V_NMI_MASK */
 #define SVM_LBR	      8u /* DEBUGCTL and the record of branches are the guest's own */
 
 /* Completes the exit recorded in c.vmexit: writes the VMCB, loads the host state. st.rip is what the VMCB's RIP shall
@@ -60,6 +61,12 @@ static inline u64 svm_tsc_mul(const struct x86_cpu *cpu)
 static inline bool svm_vgif_holds(const struct x86_cpu *cpu)
 {
 	return (cpu->c.vmcb_ctl_flags & SVM_VGIF) && !(cpu->st.svm.int_ctl & VI_GIF);
+}
+
+/* APM vol. 2 15.21.10 "Virtual NMI": blocking of the host's NMIs is another than the guest's, V_NMI_MASK. */
+static inline bool svm_nmi_blocked(const struct x86_cpu *cpu)
+{
+	return cpu->c.vmcb_ctl_flags & SVM_VNMI ? cpu->st.svm.nmi_blocked : cpu->st.nmi_blocked;
 }
 
 /* V_INTR_MASKING: RFLAGS.IF of the host, not the guest's, decides about physical interrupts; svm_host_if is that bit.

@@ -11,7 +11,7 @@
  * holds a struct vmcb of which the state-save area is used; segments keep their hidden parts there. Nothing is flushed
  * but by TLB_CONTROL: the ASID is part of every translation's tag.
  *
- * LIMIT: no virtual NMI, AVIC, SEV; CPUID offers none.
+ * LIMIT: no AVIC, SEV; CPUID offers none.
  */
 #include <string.h>
 
@@ -160,6 +160,8 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 		c->vmcb_ctl_flags |= SVM_LBR;
 	if ((cpu->st.svm.int_ctl & VI_GIF_ENABLE) && x86_has(cpu->model, X86F_VGIF))
 		c->vmcb_ctl_flags |= SVM_VGIF;
+	if ((cpu->st.svm.int_ctl & VI_NMI_ENABLE) && x86_has(cpu->model, X86F_VNMI))
+		c->vmcb_ctl_flags |= SVM_VNMI;
 	c->iopm = ALIGN_DOWN(v->iopm, RAM_PAGE);
 	c->msrpm = ALIGN_DOWN(v->msrpm, RAM_PAGE);
 	c->host_cr4 = host->cr4;
@@ -167,6 +169,8 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 	c->host_rflags = host->rflags;
 	if (cpu->st.svm.int_ctl & VI_IRQ)
 		atomic_fetch_or(&c->attention, ATT_VINTR);
+	if ((cpu->st.svm.int_ctl & VI_NMI) && (c->vmcb_ctl_flags & SVM_VNMI))
+		atomic_fetch_or(&c->attention, ATT_VNMI);
 }
 
 void svm_decode_controls(struct x86_cpu *cpu)
@@ -191,8 +195,6 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 {
 	struct log *log = cpu->vm->log;
 
-	if (v->int_ctl & VI_NMI_ENABLE)
-		log_limit(log, "SVM: virtual NMI");
 	if (v->int_ctl & VI_AVIC)
 		log_limit(log, "SVM: AVIC");
 	if (v->np_control & ~NP_ENABLE)
@@ -206,7 +208,7 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 static inline bool asks_unoffered(const struct vmcb_control *v)
 {
 	return (v->np_control & ~NP_ENABLE) | (v->intercept4 & ~INTERCEPT4_KNOWN) |
-	       (v->intercept5 & ~INTERCEPT5_INVPCID) | (v->int_ctl & (VI_NMI_ENABLE | VI_AVIC));
+	       (v->intercept5 & ~INTERCEPT5_INVPCID) | (v->int_ctl & VI_AVIC);
 }
 
 static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
@@ -348,6 +350,10 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 		unoffered(cpu, &b.c);
 	guest_load(cpu, &b);
 	controls_load(cpu, &b.c, &host->s);
+	if (unlikely(cpu->c.vmcb_ctl_flags & SVM_VNMI)) {
+		st->svm.nmi_blocked = st->nmi_blocked;
+		st->nmi_blocked = (st->svm.int_ctl & VI_NMI_MASK) != 0;
+	}
 	if (unlikely(cpu->c.vmcb_ctl_flags & SVM_LBR)) {
 		lbr_out(cpu, &host->s);
 		lbr_in(cpu, &b.s);
@@ -515,6 +521,11 @@ void svm_vmexit(struct x86_cpu *cpu, u64 next_rip)
 		return;
 	}
 	cpu->n.exits++;
+	if (unlikely(cpu->c.vmcb_ctl_flags & SVM_VNMI)) {
+		st->svm.int_ctl = (st->svm.int_ctl & ~VI_NMI_MASK) | (st->nmi_blocked ? VI_NMI_MASK : 0);
+		st->nmi_blocked = (u32)st->svm.nmi_blocked;
+		st->svm.nmi_blocked = 0;
+	}
 	if (likely(cpu->c.vmexit.exit != EXIT_INVALID))
 		guest_save(cpu, v);
 	exit = cpu->c.vmexit.exit;
@@ -523,8 +534,8 @@ void svm_vmexit(struct x86_cpu *cpu, u64 next_rip)
 	svm_page_written(cpu, st->svm.vmcb);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_exit(cpu, exit, v);
-	if (st->svm.int_ctl & VI_IRQ)
-		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_VINTR);
+	if (st->svm.int_ctl & (VI_IRQ | VI_NMI))
+		atomic_fetch_and(&cpu->c.attention, ~(u32)(ATT_VINTR | ATT_VNMI));
 	st->svm.in_guest = 0;
 	st->svm.gif = 0;
 	st->svm.vmcb = 0;

@@ -139,8 +139,10 @@ void x86_update_attention(struct x86_cpu *cpu)
 	} else if (st->svm.gif) {
 		if (!st->vmx.on) /* SDM vol. 3 23.8: VMX root operation holds INIT */
 			mask |= ATT_INIT;
-		if (!st->nmi_blocked && !(st->shadow & SHADOW_MOVSS))
+		if (!svm_nmi_blocked(cpu) && !(st->shadow & SHADOW_MOVSS))
 			mask |= ATT_NMI;
+		if (!st->nmi_blocked && !st->shadow && !svm_vgif_holds(cpu))
+			mask |= ATT_VNMI;
 		if (physical_if && !st->shadow)
 			mask |= ATT_INTR;
 		if (cpu->c.guest && guest_if && !st->shadow && !svm_vgif_holds(cpu))

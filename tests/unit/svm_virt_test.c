@@ -233,6 +233,93 @@ static void pause_filter(void **state)
 	}
 }
 
+ASM(guest_iret, "nop\n push %rcx\n push %rsi\n pushf\n push %rbx\n push %rdi\n iretq\n nop\n 1: vmmcall")
+
+static struct world *vnmi_world(u32 ctl)
+{
+	struct world *w = WORLD_OF("EPYC-Milan,vnmi=on", host_once, guest_iret);
+
+	vmcb(w)->c.int_ctl = VI_NMI_ENABLE | ctl;
+	vmcb(w)->c.intercept3 = BIT(1);
+	w->st.gpr[RCX] = 0x18;
+	w->st.gpr[RSI] = GUEST_STACK;
+	w->st.gpr[RBX] = 0x10;
+	w->st.gpr[RDI] = GUEST_CODE + (u64)(guest_iret_end - guest_iret_start) - 4;
+	return w;
+}
+
+/* V_NMI goes to the guest's handler without an exit, once V_NMI_MASK and V_GIF let it. */
+static void virtual_nmi(void **state)
+{
+	const u64 after_iret = GUEST_CODE + (u64)(guest_iret_end - guest_iret_start) - 4;
+	static const struct {
+		u32 ctl, shadow;
+		int rip; /* that was pushed, from GUEST_CODE; -1: behind IRET; -2: not delivered */
+		u32 end;
+	} rows[] = {
+		{VI_NMI, 0, 0, VI_NMI_MASK},
+		{VI_NMI, 1, 1, VI_NMI_MASK}, /* an interrupt shadow holds it for an instruction */
+		{VI_NMI | VI_NMI_MASK, 0, -1, VI_NMI_MASK},
+		{VI_NMI_MASK, 0, -2, 0}, /* IRET ends the mask */
+		{VI_NMI | VI_GIF_ENABLE, 0, -2, VI_NMI},
+		{VI_NMI | VI_GIF_ENABLE | VI_GIF, 0, 0, VI_NMI_MASK},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world *w = vnmi_world(rows[i].ctl);
+		u64 rip;
+
+		vmcb(w)->c.int_state = rows[i].shadow;
+		run(w);
+		assert_exit(w, 0x81, 0, 0);
+		if ((vmcb(w)->c.int_ctl & (VI_NMI | VI_NMI_MASK)) != rows[i].end)
+			fail_msg("row %u: int_ctl %#x", i, vmcb(w)->c.int_ctl);
+		assert_int_equal(*at(w, DATA), rows[i].rip != -2);
+		assert_int_equal(w->st.nmi_blocked, 0); /* the host's */
+		memcpy(&rip, at(w, GUEST_STACK - 40), 8);
+		if (rows[i].rip != -2)
+			assert_int_equal(rip, rows[i].rip < 0 ? after_iret : GUEST_CODE + (u64)rows[i].rip);
+		world_free(w);
+	}
+}
+
+/* The host's NMI exits whatever the guest's mask is; an injected NMI sets the mask; the rule; a model without. */
+static void virtual_nmi_others(void **state)
+{
+	struct world *w = vnmi_world(VI_NMI | VI_NMI_MASK);
+
+	w->st.svm.gif = 0;
+	w->v->ops->assert_nmi(w->v);
+	run(w);
+	assert_exit(w, 0x61, 0, 0);
+	assert_int_equal(vmcb(w)->s.rip, GUEST_CODE);
+	assert_int_equal(vmcb(w)->c.int_ctl & (VI_NMI | VI_NMI_MASK), VI_NMI | VI_NMI_MASK);
+	world_free(w);
+
+	w = vnmi_world(0);
+	w->st.nmi_blocked = 1;
+	vmcb(w)->c.event_inj = EVI_VALID | EVI_NMI << 8;
+	run(w);
+	assert_exit(w, 0x81, 0, 0);
+	assert_int_equal(vmcb(w)->c.int_ctl & VI_NMI_MASK, VI_NMI_MASK);
+	assert_int_equal(w->st.nmi_blocked, 1);
+	world_free(w);
+
+	w = vnmi_world(VI_NMI);
+	vmcb(w)->c.intercept3 = 0;
+	run(w);
+	assert_exit(w, ~0ull, 0, 0);
+	world_free(w);
+
+	w = WORLD_OF("EPYC-Milan,vnmi=off", host_once, guest_gif);
+	vmcb(w)->c.int_ctl = VI_NMI_ENABLE | VI_NMI;
+	run(w);
+	assert_exit(w, 0x81, 0, 0);
+	assert_int_equal(*at(w, DATA), 0);
+	assert_int_equal(vmcb(w)->c.int_ctl & VI_NMI, VI_NMI);
+	world_free(w);
+}
+
 /* What the model lacks is as on a processor without it. */
 static void unoffered(void **state)
 {
@@ -261,6 +348,7 @@ int main(void)
 		cmocka_unit_test(virtual_gif),	  cmocka_unit_test(virtual_gif_off),
 		cmocka_unit_test(virtual_vmload), cmocka_unit_test(virtual_vmload_modes),
 		cmocka_unit_test(pause_filter),	  cmocka_unit_test(unoffered),
+		cmocka_unit_test(virtual_nmi),	  cmocka_unit_test(virtual_nmi_others),
 	};
 	int failed = cmocka_run_group_tests_name("SVM virtualization", tests, NULL, NULL);
 
