@@ -40,7 +40,8 @@ static const u16 epyc[] = {
 	F(SRSO_NO),	  F(LBRV),
 	F(TSC_SCALE),	  F(PAUSEFILTER),
 	F(PFTHRESHOLD),	  F(V_VMSAVE_VMLOAD),
-	F(VGIF),	  END,
+	F(VGIF),	  F(AVIC),
+	END,
 };
 static const u16 epyc_rome[] = {F(UMIP), F(RDPID), F(CLWB), F(WBNOINVD), END};
 static const u16 epyc_milan[] = {
@@ -166,7 +167,7 @@ static void model_host(struct x86_model *m)
 	if (m->vendor == X86_AMD)
 		add_set(m, (const u16[]){F(SVM), F(SVM_NPT), F(NRIP_SAVE), F(VMCB_CLEAN), F(FLUSHBYASID),
 					 F(DECODEASSISTS), F(BTC_NO), F(SRSO_NO), F(LBRV), F(TSC_SCALE), F(PAUSEFILTER),
-					 F(PFTHRESHOLD), F(V_VMSAVE_VMLOAD), F(VGIF), END});
+					 F(PFTHRESHOLD), F(V_VMSAVE_VMLOAD), F(VGIF), F(AVIC), END});
 	else
 		x86_set_feature(m, F(VMX), true);
 }

@@ -29,6 +29,7 @@ enum x86_msr_call {
 	MSR_CALL_pred_cmd,
 	MSR_CALL_debugctl,
 	MSR_CALL_tsc_ratio,
+	MSR_CALL_avic_doorbell,
 	MSR_CALL_last_branch,
 	MSR_CALL_mtrr_var,
 	MSR_CALL_mtrr_fix64k,

@@ -36,6 +36,12 @@ static bool pat_valid(u64 pat)
 	return types == pat && !two_or_three;
 }
 
+static bool avic_on(const struct vmcb_control *c, const struct vmrun_env *e) { return e->avic && (c->int_ctl & VI_AVIC); }
+static bool x2avic_on(const struct vmcb_control *c, const struct vmrun_env *e)
+{
+	return e->x2avic && (c->int_ctl & VI_X2AVIC);
+}
+
 enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e)
 {
 	const struct vmcb_control *c = &b->c;
@@ -107,7 +113,8 @@ static const struct {
 
 void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m)
 {
-	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits, .vnmi = x86_has(m, X86F_VNMI)};
+	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits, .vnmi = x86_has(m, X86F_VNMI),
+				.avic = x86_has(m, X86F_AVIC), .x2avic = x86_has(m, X86F_X2AVIC)};
 	for (unsigned i = 0; i < ARRAY_SIZE(cr4_features); i++)
 		if (x86_has(m, cr4_features[i].feature))
 			e->cr4_valid |= cr4_features[i].bit;

@@ -17,6 +17,7 @@ struct vmrun_env {
 	u32 phys_bits;
 	bool host_paging;
 	bool vnmi; /* virtual NMIs exist */
+	bool avic, x2avic;
 };
 
 enum vmrun_rule {

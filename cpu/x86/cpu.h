@@ -153,6 +153,15 @@ struct vmx_cache {
 	u32 no_rdtscp, no_invpcid, no_xsaves; /* not enabled: #UD */
 };
 
+/* AVIC's controls in the current VMCB; all zero without it. */
+struct avic_cache {
+	u32 on, x2;
+	u64 bar;      /* the APIC's guest-physical page | 1; 0: none (x2AVIC) */
+	u64 page, logical, physical; /* backing page, tables */
+	u32 max;      /* the highest index of the physical APIC ID table */
+	u32 written;  /* APIC_WRITTEN | the register that the instruction now running has stored to */
+};
+
 #define APIC_WRITTEN 1u
 
 /* What wants the loop's eye between blocks. Set by any thread. */
@@ -169,8 +178,8 @@ enum attention {
 	ATT_NMI_WINDOW = 512, /* VMX: NMI-window exiting is on */
 	ATT_TPR = 1024,       /* VMX: the virtual TPR fell below the threshold */
 	ATT_ALONE = 2048,     /* the next instruction runs alone */
-	ATT_VAPIC = 4096,     /* VMX: the instruction just done has stored to a virtual APIC register */
-	ATT_VIRQ = 8192,      /* VMX: a pending virtual interrupt is recognised */
+	ATT_VAPIC = 4096,     /* the instruction just done has stored to a virtual APIC register */
+	ATT_VIRQ = 8192,      /* VMX, AVIC: a pending virtual interrupt is recognised */
 	ATT_MTF = 32768,      /* VMX: the monitor trap flag is on */
 	ATT_VNMI = 65536,     /* SVM: V_NMI is set */
 	ATT_TIMER = 16384,    /* VMX: the preemption timer has got to 0 */
@@ -222,6 +231,7 @@ struct x86_cache {
 	u64 iopm, msrpm;     /* physical addresses, valid when intercepted */
 	u32 pause_count, pause_threshold; /* SVM's PAUSE filter */
 	struct vmx_cache vmx;
+	struct avic_cache avic;
 	u64 vmcb_ctl_flags;  /* decoded control words that are not intercepts: see svm.h */
 	struct x86_event delivering; /* event whose delivery is in progress: EXITINTINFO */
 	u64 space_gen;
@@ -364,6 +374,8 @@ static inline bool x86_exit_wanted(const struct x86_cpu *cpu, enum x86_exit e)
  * entered or a VM exit has been completed, OUT_RETRY on shutdown (st.activity = ACT_SHUTDOWN).
  */
 enum outcome x86_deliver(struct x86_cpu *cpu);
+/* Sets attention bits of another processor, and wakes it. Any thread. */
+void x86_attract(struct x86_cpu *cpu, u32 bits);
 /* Looks at attention bits between blocks: NMI, INTR, virtual interrupts, INIT; delivers what is due. Returns true when something was delivered. */
 bool x86_events(struct x86_cpu *cpu);
 /* run.c: sleeps until c.attention is no longer `raw`, somebody wakes this kind of sleeper, or VMX's preemption timer gets to 0

@@ -9,6 +9,7 @@
  */
 #include "arch/x86/model.h"
 #include "arch/x86/walk.h"
+#include "cpu/x86/avic.h"
 #include "cpu/x86/int.h"
 #include "cpu/x86/seg.h"
 #include "cpu/x86/vapic.h"
@@ -150,6 +151,8 @@ static enum outcome write_cr4(struct x86_cpu *cpu, u64 new)
 
 static u64 read_cr8(struct x86_cpu *cpu)
 {
+	if (unlikely(cpu->c.avic.on))
+		return avic_cr8(cpu);
 	if (svm_cr8_virtual(cpu))
 		return svm_cr8_get(cpu);
 	if (vmx_cr8_virtual(cpu))
@@ -161,7 +164,9 @@ static enum outcome write_cr8(struct x86_cpu *cpu, u64 new)
 {
 	if (new > 15)
 		return gp(cpu);
-	if (svm_cr8_virtual(cpu)) {
+	if (unlikely(cpu->c.avic.on)) {
+		avic_cr8_set(cpu, new);
+	} else if (svm_cr8_virtual(cpu)) {
 		svm_cr8_set(cpu, new);
 		if (svm_virtual_intr(cpu) >= 0)
 			atomic_fetch_or(&cpu->c.attention, ATT_VINTR);

@@ -2,6 +2,7 @@
  * RDMSR and WRMSR. SDM vol. 2 "RDMSR", "WRMSR"; APM vol. 2 15.11 "MSR Intercepts".
  * Order: CPL (the row's I_CPL0), the intercept, then whether the register exists and takes the value: #GP(0).
  */
+#include "cpu/x86/avic.h"
 #include "cpu/x86/int.h"
 #include "cpu/x86/msr.h"
 #include "cpu/x86/seg.h"
@@ -79,7 +80,12 @@ HANDLER(op_rdmsr)
 	bool ok;
 
 	TRY(cpu, in, vmexit_check_msr(cpu, index, false));
-	ok = (vapic_msr(cpu, index) && vapic_msr_read(cpu, index, &v)) || msr_read(cpu, index, &v);
+	if (unlikely(cpu->c.avic.x2) && index - 0x800 < 0x100) {
+		TRY(cpu, in, avic_msr(cpu, index, false, &v));
+		ok = true;
+	} else {
+		ok = (vapic_msr(cpu, index) && vapic_msr_read(cpu, index, &v)) || msr_read(cpu, index, &v);
+	}
 	if (trace_on(cpu->topics, TRACE_MSR))
 		trace_msr(cpu, in, "rdmsr", index, v, ok);
 	if (!ok)
@@ -97,8 +103,12 @@ HANDLER(op_wrmsr)
 	bool ok;
 
 	TRY(cpu, in, vmexit_check_msr(cpu, index, true));
-	if (vapic_msr(cpu, index))
+	if (unlikely(cpu->c.avic.x2) && index - 0x800 < 0x100) {
+		TRY(cpu, in, avic_msr(cpu, index, true, &v));
+		virtual = VAPIC_MSR_DONE;
+	} else if (vapic_msr(cpu, index)) {
 		virtual = vapic_msr_write(cpu, index, v);
+	}
 	ok = virtual == VAPIC_MSR_NOT ? msr_write(cpu, index, v) : virtual == VAPIC_MSR_DONE;
 	if (trace_on(cpu->topics, TRACE_MSR))
 		trace_msr(cpu, in, "wrmsr", index, v, ok);

@@ -14,6 +14,7 @@
 #include "cpu/x86/space.h"
 #include "cpu/x86/trace.h"
 #include "cpu/x86/vapic.h"
+#include "cpu/x86/vmexit.h"
 #include "cpu/x86/vmx.h"
 
 /* One page's share of an access. */
@@ -141,7 +142,7 @@ static noinline enum outcome slot_fill(struct x86_cpu *cpu, u64 la, unsigned wan
 	p->host = slot ? slot->host + (p->pa - slot->gpa) : NULL;
 	p->flag = slot ? slot->flags + (p->pa - slot->gpa) / RAM_PAGE : NULL;
 	p->rom = slot && slot->readonly;
-	p->apic = unlikely(p->pa + 1 == cpu->c.vmx.apic_access);
+	p->apic = unlikely(p->pa + 1 == cpu->c.vmx.apic_access) || unlikely(p->gpa + 1 == cpu->c.avic.bar);
 	if (unlikely(p->apic))
 		p->host = NULL;
 	return OUT_NEXT;
@@ -179,12 +180,12 @@ static struct piece piece_of(const struct tlb_phys *p, u64 la, unsigned size)
 /* An access, or its second half, that begins in the APIC-access page. */
 static noinline enum outcome piece_apic(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, struct piece *piece)
 {
-	enum outcome o = vapic_access(cpu, la, size, want, &piece->host);
+	enum outcome o = vmexit_apic_access(cpu, la, size, want, &piece->host);
 	const struct ram_slot *slot;
 
 	if (o != OUT_NEXT)
 		return o;
-	piece->pa = cpu->c.vmx.apic_page + la % RAM_PAGE;
+	piece->pa = (cpu->c.vmx.on ? cpu->c.vmx.apic_page : cpu->c.avic.page) + la % RAM_PAGE;
 	slot = ram_find(&cpu->vm->ram, piece->pa);
 	piece->flag = slot->flags + (piece->pa - slot->gpa) / RAM_PAGE;
 	return OUT_NEXT;
@@ -470,7 +471,7 @@ enum outcome mem_fetch_pa(struct x86_cpu *cpu, u64 la, u64 *pa)
 	if (unlikely(p->apic)) {
 		u8 *none;
 
-		return vapic_access(cpu, wrap_la(cpu, la), 1, WALK_X, &none);
+		return vmexit_apic_access(cpu, wrap_la(cpu, la), 1, WALK_X, &none);
 	}
 	*pa = p->pa + la % RAM_PAGE;
 	filter_set(cpu->spaces->seen_exec, ARRAY_SIZE(cpu->spaces->seen_exec), wrap_la(cpu, la) >> 12);

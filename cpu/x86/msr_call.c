@@ -5,6 +5,7 @@
  *
  * Memory types are kept and read back, and change nothing: the host's memory is write-back throughout.
  */
+#include "cpu/x86/avic.h"
 #include "cpu/x86/lbr.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/msr.h"
@@ -71,6 +72,14 @@ static bool tsc_ratio_write(struct x86_cpu *cpu, unsigned n, u64 v)
 	cpu->st.msr.tsc_ratio = v;
 	if (cpu->st.svm.in_guest)
 		cpu->c.guest_tsc_mul = svm_tsc_mul(cpu);
+	return true;
+}
+
+static bool avic_doorbell_write(struct x86_cpu *cpu, unsigned n, u64 v)
+{
+	if (v >> 32)
+		return false;
+	avic_doorbell(cpu, (u32)v);
 	return true;
 }
 
@@ -341,6 +350,7 @@ const struct msr_call msr_calls[MSR_CALLS] = {
 	[MSR_CALL_pred_cmd] = {NULL, pred_cmd_write},
 	CALL(debugctl),
 	CALL(tsc_ratio),
+	[MSR_CALL_avic_doorbell] = {NULL, avic_doorbell_write},
 	[MSR_CALL_last_branch] = {last_branch_read, NULL},
 	CALL(mtrr_var),
 	[MSR_CALL_mtrr_fix64k] = {mtrr_fix_read, mtrr_fix_write},

@@ -8,6 +8,7 @@
  * assertion in between is never lost.
  */
 #include "arch/x86/model.h"
+#include "cpu/x86/avic.h"
 #include "cpu/x86/monitor.h"
 #include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
@@ -167,6 +168,23 @@ static bool take_virtual_intr(struct x86_cpu *cpu)
 	return true;
 }
 
+/* APM vol. 2 15.29.3.2 "Interrupt Delivery": V_IRQ and its companions do not count. */
+static bool take_avic(struct x86_cpu *cpu)
+{
+	struct x86_event ev = {.kind = EV_EXT_INT};
+	int vector = avic_pending(cpu);
+
+	if (vector < 0)
+		return false;
+	if (exit_instead(cpu, EXIT_VINTR))
+		return true;
+	avic_accept(cpu, (unsigned)vector);
+	ev.vector = (u8)vector;
+	cpu->st.activity = ACT_RUNNING;
+	event_deliver(cpu, &ev);
+	return true;
+}
+
 /* SDM vol. 3 25.2 "Interrupt-window exiting", 29.2.2 "Virtual-Interrupt Delivery": both come before external
  * interrupts. */
 static bool take_vmx_window(struct x86_cpu *cpu, u32 att)
@@ -227,5 +245,9 @@ bool x86_events(struct x86_cpu *cpu)
 		return true;
 	if ((att & ATT_INTR) && take_intr(cpu))
 		return true;
-	return !cpu->c.vmx.on && (att & ATT_VINTR) && take_virtual_intr(cpu);
+	if (cpu->c.vmx.on)
+		return false;
+	if ((att & ATT_VIRQ) && take_avic(cpu))
+		return true;
+	return (att & ATT_VINTR) && take_virtual_intr(cpu);
 }

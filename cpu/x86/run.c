@@ -33,7 +33,6 @@
 #include "cpu/x86/share.h"
 #include "cpu/x86/stub.h"
 #include "cpu/x86/trace.h"
-#include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 #include "cpu/x86/xm.h"
 
@@ -238,7 +237,7 @@ static void halt_wait(struct x86_cpu *cpu)
 		x86_sleep(cpu, raw, WAKE_HLT);
 }
 
-static void poke(struct x86_cpu *cpu, u32 bits)
+void x86_attract(struct x86_cpu *cpu, u32 bits)
 {
 	atomic_fetch_or(&cpu->c.attention, bits);
 	if (__atomic_load_n(&cpu->wake, __ATOMIC_SEQ_CST))
@@ -249,7 +248,7 @@ static void poke(struct x86_cpu *cpu, u32 bits)
 static void mtf_due(struct x86_cpu *cpu, u64 exits)
 {
 	if (attention(cpu) & ATT_VAPIC)
-		vapic_written(cpu);
+		vmexit_apic_written(cpu);
 	if (cpu->c.vmx.mtf && cpu->n.exits == exits)
 		vmx_mtf_exit(cpu);
 }
@@ -260,7 +259,7 @@ static noinline bool attend(struct x86_cpu *cpu, enum run_exit *exit, struct err
 	u64 exits = cpu->n.exits;
 
 	if (attention(cpu) & ATT_VAPIC)
-		vapic_written(cpu);
+		vmexit_apic_written(cpu);
 	if (cpu->st.activity == ACT_SHUTDOWN && !cpu->c.vmx.on) {
 		err_set(e, EIO, "triple fault: the processor shut down at RIP %#llx", (unsigned long long)cpu->st.rip);
 		*exit = RUN_TRIPLE_FAULT;
@@ -401,9 +400,9 @@ enum outcome x86_run_to_event(struct x86_cpu *cpu, u64 insns)
 	return o;
 }
 
-static void soft_kick(struct vcpu *v) { poke(x86_cpu_of(v), ATT_STOP); }
-static void soft_assert_intr(struct vcpu *v) { poke(x86_cpu_of(v), ATT_INTR); }
-static void soft_assert_nmi(struct vcpu *v) { poke(x86_cpu_of(v), ATT_NMI); }
+static void soft_kick(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_STOP); }
+static void soft_assert_intr(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_INTR); }
+static void soft_assert_nmi(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_NMI); }
 
 /*
  * INIT and start-up messages come one after the other (vm->lock is held), so that only a SIPI that follows the INIT is
@@ -415,13 +414,13 @@ static void soft_assert_init(struct vcpu *v)
 	struct x86_cpu *cpu = x86_cpu_of(v);
 
 	atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_SIPI);
-	poke(cpu, ATT_INIT);
+	x86_attract(cpu, ATT_INIT);
 }
 
 static void soft_assert_sipi(struct vcpu *v, u8 vector)
 {
 	__atomic_store_n(&x86_cpu_of(v)->sipi_vector, vector, __ATOMIC_RELAXED);
-	poke(x86_cpu_of(v), ATT_SIPI);
+	x86_attract(x86_cpu_of(v), ATT_SIPI);
 }
 
 static void soft_get_state(struct vcpu *v, struct x86_state *st) { *st = x86_cpu_of(v)->st; }

@@ -11,13 +11,14 @@
  * holds a struct vmcb of which the state-save area is used; segments keep their hidden parts there. Nothing is flushed
  * but by TLB_CONTROL: the ASID is part of every translation's tag.
  *
- * LIMIT: no AVIC, SEV; CPUID offers none.
+ * LIMIT: no SEV; CPUID offers none.
  */
 #include <string.h>
 
 #include "arch/x86/model.h"
 #include "arch/x86/vmrun_rules.h"
 #include "arch/x86/walk.h"
+#include "cpu/x86/avic.h"
 #include "cpu/x86/block.h"
 #include "cpu/x86/guests.h"
 #include "cpu/x86/lbr.h"
@@ -130,6 +131,7 @@ static void controls_clear(struct x86_cpu *cpu)
 	c->guest = c->npt = c->int_masking = c->asid = 0;
 	c->ncr3 = c->guest_tsc_offset = c->guest_tsc_mul = c->iopm = c->msrpm = c->vmcb_ctl_flags = 0;
 	c->host_cr4 = c->host_efer = c->host_rflags = 0;
+	avic_clear(cpu);
 	c->pause_count = c->pause_threshold = 0;
 }
 
@@ -167,7 +169,8 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 	c->host_cr4 = host->cr4;
 	c->host_efer = host->efer;
 	c->host_rflags = host->rflags;
-	if (cpu->st.svm.int_ctl & VI_IRQ)
+	avic_load(cpu, v);
+	if ((cpu->st.svm.int_ctl & VI_IRQ) && !c->avic.on)
 		atomic_fetch_or(&c->attention, ATT_VINTR);
 	if ((cpu->st.svm.int_ctl & VI_NMI) && (c->vmcb_ctl_flags & SVM_VNMI))
 		atomic_fetch_or(&c->attention, ATT_VNMI);
@@ -195,8 +198,6 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 {
 	struct log *log = cpu->vm->log;
 
-	if (v->int_ctl & VI_AVIC)
-		log_limit(log, "SVM: AVIC");
 	if (v->np_control & ~NP_ENABLE)
 		log_limit(log, "SVM: SEV, GMET and other controls in word 090h (%#llx)",
 			  (unsigned long long)v->np_control);
@@ -208,7 +209,7 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 static inline bool asks_unoffered(const struct vmcb_control *v)
 {
 	return (v->np_control & ~NP_ENABLE) | (v->intercept4 & ~INTERCEPT4_KNOWN) |
-	       (v->intercept5 & ~INTERCEPT5_INVPCID) | (v->int_ctl & VI_AVIC);
+	       (v->intercept5 & ~INTERCEPT5_INVPCID);
 }
 
 static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
@@ -403,7 +404,9 @@ static bool exit_has_nrip(u32 exit)
 	case EXIT_FERR_FREEZE:
 	case EXIT_SHUTDOWN:
 	case EXIT_NPF:
-	case EXIT_INVALID: return false;
+	case EXIT_INVALID:
+	case EXIT_AVIC_INCOMPLETE_IPI:
+	case EXIT_AVIC_NOACCEL: return false;
 	default: return exit < EXIT_EXC0 || exit >= EXIT_CR0_SEL_WRITE;
 	}
 }
@@ -465,9 +468,11 @@ static void exit_info_out(struct x86_cpu *cpu, struct vmcb_control *v, u64 next_
 
 static void guest_save(struct x86_cpu *cpu, struct vmcb *v)
 {
-	const struct x86_state *st = &cpu->st;
+	struct x86_state *st = &cpu->st;
 
 	regs_out(cpu, &v->s, st->rip);
+	if (unlikely(cpu->c.avic.on))
+		st->svm.int_ctl = (st->svm.int_ctl & ~(u64)VI_TPR) | avic_cr8(cpu);
 	v->s.cr2 = st->cr2;
 	v->s.dr6 = st->dr6;
 	v->s.dr7 = st->dr7;

@@ -93,7 +93,7 @@ static void space_key_make(const struct x86_cpu *cpu, struct space_key *k)
 
 	memset(k, 0, sizeof(*k));
 	k->asid = cpu->c.asid;
-	k->apic_access = cpu->c.vmx.apic_access | (u64)cpu->c.vmx.pml << 1;
+	k->apic_access = cpu->c.avic.bar | cpu->c.vmx.apic_access | (u64)cpu->c.vmx.pml << 1;
 	if (cpu->c.npt) {
 		k->ncr3 = cpu->c.ncr3;
 		if (cpu->c.ept)

@@ -146,7 +146,9 @@ void x86_update_attention(struct x86_cpu *cpu)
 		if (physical_if && !st->shadow)
 			mask |= ATT_INTR;
 		if (cpu->c.guest && guest_if && !st->shadow && !svm_vgif_holds(cpu))
-			mask |= ATT_VINTR;
+			mask |= cpu->c.avic.on ? ATT_VIRQ : ATT_VINTR;
+		if (cpu->c.avic.on)
+			mask |= ATT_ALONE | ATT_VAPIC;
 	}
 	if (st->activity == ACT_WAIT_SIPI)
 		mask = ATT_STOP | ATT_DROP | ATT_SIPI | (cpu->c.vmx.on ? 0 : ATT_INIT);

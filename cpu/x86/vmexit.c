@@ -1,6 +1,9 @@
 /* The vendor-neutral entry points of guest mode (vmexit.h): by st.vmx.in_guest to VMX, else to SVM. */
 #include "cpu/x86/vmexit.h"
 
+#include "cpu/x86/avic.h"
+#include "cpu/x86/vapic.h"
+
 void vmexit_complete(struct x86_cpu *cpu, u64 next_rip)
 {
 	cpu->monitor.armed = 0;
@@ -41,4 +44,19 @@ enum outcome vmexit_check_exception(struct x86_cpu *cpu, const struct x86_event 
 bool vmexit_pause_passes(struct x86_cpu *cpu, const struct insn *in)
 {
 	return cpu->c.vmx.on ? vmx_pause_passes(cpu, in) : svm_pause_passes(cpu, in);
+}
+
+void vmexit_apic_written(struct x86_cpu *cpu)
+{
+	if (cpu->c.vmx.on)
+		vapic_written(cpu);
+	else
+		avic_written(cpu);
+}
+
+enum outcome vmexit_apic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host)
+{
+	if (cpu->c.vmx.on)
+		return vapic_access(cpu, la, size, want, host);
+	return avic_access(cpu, la, size, want, host);
 }

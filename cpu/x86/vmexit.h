@@ -23,4 +23,9 @@ bool vmexit_pause_passes(struct x86_cpu *cpu, const struct insn *in);
 /* An exception about to be delivered. */
 enum outcome vmexit_check_exception(struct x86_cpu *cpu, const struct x86_event *ev) must_check;
 
+/* ATT_VAPIC: what a store to a virtual APIC's register leads to. Behind its instruction. */
+void vmexit_apic_written(struct x86_cpu *cpu);
+/* An access at la, in the page that the virtual APIC has in c.tlb_phys: see vapic_access, avic_access. */
+enum outcome vmexit_apic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host) must_check;
+
 #endif
