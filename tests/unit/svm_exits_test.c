@@ -40,6 +40,8 @@ SETUP(osxsave, b->s.cr4 |= CR4_OSXSAVE)
 SETUP(ports, memset(at(w, IOPM), 0xff, 0x2001); (void)b)
 SETUP(msrs, memset(at(w, MSRPM), 0xff, 0x2000); (void)b)
 SETUP(no_asid, b->c.asid = 0)
+SETUP(avic, b->c.int_ctl = (u32)VI_AVIC; b->c.avic_bar = 0x500000; b->c.avic_backing = 0x3a000;
+      b->c.avic_physical = 0x3b000; nested_paging(w))
 SETUP(hole, nested_paging(w); (void)b)
 
 #define MOV_FROM_CR(n) ASM(from_cr##n, "mov %cr" #n ", %r9")
@@ -131,6 +133,9 @@ ASM(armed, "xor %ecx, %ecx\n mov $0x3000, %eax\n monitor\n mwait")
 ASM(xsetbv, "xsetbv")
 ASM(invpcid, "mov $2, %ecx\n invpcid 0x10(%rsp), %rcx")
 ASM(store, "movl $5, 0x600120")
+
+ASM(apic_nmi, "movl $0x400, 0x500300")
+ASM(apic_count, "mov 0x500390, %eax")
 
 #define R(code, text, setup, ...)                                                                                      \
 	{                                                                                                              \
@@ -227,6 +232,8 @@ static const struct row rows[] = {
 	R(0x8d, xsetbv, osxsave, .len = 3),
 	R(0xa2, invpcid, nothing, I1 = GUEST_STACK + 0x10, I2 = 2, .at = 5, .len = 7),
 	R(0x400, store, hole, I1 = BIT(32) | PF_U | PF_W, I2 = 0x600120),
+	R(0x401, apic_nmi, avic, I1 = 0x400, .at = 11),
+	R(0x402, apic_count, avic, I1 = 0x390),
 	R(~0ull, spin, no_asid),
 };
 
