@@ -32,6 +32,7 @@ struct msr_place {
 /* Rows with a function of their own: what it keeps. */
 #define AT_tsc		   NOWHERE
 #define AT_pred_cmd	   NOWHERE
+#define AT_avic_doorbell   NOWHERE
 #define AT_efer		   NOWHERE
 #define AT_vmx_capability  NOWHERE
 #define AT_tsc_adjust	   FIELD(msr.tsc_adjust)

@@ -21,10 +21,10 @@
 #include "cpu/x86/apic_page.h"
 #include "cpu/x86/exec.h"
 
-#define ICR_VECTOR  0xffu
-#define ICR_MODE(v) ((v) >> 8 & 7)
-#define ICR_LOGICAL BIT(11)
-#define ICR_LEVEL   BIT(15)
+#define ICR_VECTOR   0xffu
+#define ICR_MODE(v)  ((v) >> 8 & 7)
+#define ICR_LOGICAL  BIT(11)
+#define ICR_LEVEL    BIT(15)
 #define ICR_SHORT(v) ((v) >> 18 & 3)
 enum icr_shorthand { ICR_DEST, ICR_SELF_ONLY, ICR_ALL, ICR_OTHERS };
 

@@ -15,32 +15,12 @@
 #include "cpu/x86/vapic.h"
 
 #include "arch/x86/walk.h"
+#include "cpu/x86/apic_page.h"
 #include "cpu/x86/exec.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/vmexit.h"
 
-#define APIC_ID	     0x020u
-#define APIC_VERSION 0x030u
-#define APIC_TPR     0x080u
-#define APIC_PPR     0x0a0u
-#define APIC_EOI     0x0b0u
-#define APIC_LDR     0x0d0u
-#define APIC_DFR     0x0e0u
-#define APIC_SVR     0x0f0u
-#define APIC_ISR     0x100u
-#define APIC_IRR     0x200u
-#define APIC_IRR_END 0x280u
-#define APIC_ESR     0x280u
-#define APIC_ICR_LO  0x300u
-#define APIC_ICR_HI  0x310u
-#define APIC_LVT     0x320u
-#define APIC_LVT_END 0x380u
-#define APIC_COUNT   0x380u
-#define APIC_DIVIDE  0x3e0u
-#define APIC_SELF    0x3f0u /* x2APIC mode: SELF IPI */
-
-#define ICR_SELF   0x40000u /* destination shorthand 01; the other bits of a self-IPI's ICR_LO are 0 but the vector */
-#define MSR_X2APIC 0x800u
+#define ICR_SELF 0x40000u /* destination shorthand 01; the other bits of a self-IPI's ICR_LO are 0 but the vector */
 
 /* Access types of exit 44's qualification: SDM vol. 3 table 27-6. */
 enum { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH, ACCESS_EVENT, ACCESS_PHYS_EVENT = 10, ACCESS_PHYS = 15 };
@@ -48,31 +28,13 @@ enum { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH, ACCESS_EVENT, ACCESS_PHYS_EVENT 
 static u8 *page(struct x86_cpu *cpu) { return svm_page(cpu, cpu->c.vmx.apic_page, true); }
 static void written(struct x86_cpu *cpu) { svm_page_written(cpu, cpu->c.vmx.apic_page); }
 
-static u32 get(const u8 *p, u32 at)
+static void bit_set(u8 *p, u32 base, unsigned v)
 {
-	u32 v;
-
-	memcpy(&v, p + at, sizeof(v));
-	return v;
+	apic_page_put(p, apic_page_bit_at(base, v), apic_page_get(p, apic_page_bit_at(base, v)) | 1u << v % 32);
 }
-static void put(u8 *p, u32 at, u32 v) { memcpy(p + at, &v, sizeof(v)); }
-
-/* The 256 bits of ISR or IRR: 32 in each of eight registers. */
-static u32 bit_at(u32 base, unsigned vector) { return base + vector / 32 * 16; }
-static void bit_set(u8 *p, u32 base, unsigned v) { put(p, bit_at(base, v), get(p, bit_at(base, v)) | 1u << v % 32); }
 static void bit_clear(u8 *p, u32 base, unsigned v)
 {
-	put(p, bit_at(base, v), get(p, bit_at(base, v)) & ~(1u << v % 32));
-}
-static unsigned bit_highest(const u8 *p, u32 base)
-{
-	for (int i = 7; i >= 0; i--) {
-		u32 v = get(p, base + 16 * (unsigned)i);
-
-		if (v)
-			return 32 * (unsigned)i + 31 - (unsigned)__builtin_clz(v);
-	}
-	return 0;
+	apic_page_put(p, apic_page_bit_at(base, v), apic_page_get(p, apic_page_bit_at(base, v)) & ~(1u << v % 32));
 }
 
 static void raise(struct x86_cpu *cpu, u32 bit) { atomic_fetch_or(&cpu->c.attention, bit); }
@@ -91,15 +53,15 @@ static unsigned svi(u64 s) { return s >> 8 & 0xff; }
 /* 29.1.3 "PPR Virtualization". */
 static void ppr_update(u8 *p, u64 s)
 {
-	u32 tpr = get(p, APIC_TPR) & 0xff;
+	u32 tpr = apic_page_get(p, APIC_TPR) & 0xff;
 
-	put(p, APIC_PPR, tpr >> 4 >= svi(s) >> 4 ? tpr : svi(s) & 0xf0);
+	apic_page_put(p, APIC_PPR, tpr >> 4 >= svi(s) >> 4 ? tpr : svi(s) & 0xf0);
 }
 
 /* 29.2.1 "Evaluation of Pending Virtual Interrupts". */
 static void evaluate(struct x86_cpu *cpu, const u8 *p, u64 s)
 {
-	if (rvi(s) >> 4 > (get(p, APIC_PPR) >> 4 & 15))
+	if (rvi(s) >> 4 > (apic_page_get(p, APIC_PPR) >> 4 & 15))
 		raise(cpu, ATT_VIRQ);
 	else
 		lower(cpu, ATT_VIRQ);
@@ -121,7 +83,7 @@ u64 vapic_tpr(struct x86_cpu *cpu)
 {
 	const u8 *p = page(cpu);
 
-	return p ? get(p, APIC_TPR) & 0xff : 0xff;
+	return p ? apic_page_get(p, APIC_TPR) & 0xff : 0xff;
 }
 
 /* 29.1.2 "TPR Virtualization". */
@@ -138,7 +100,7 @@ void vapic_tpr_set(struct x86_cpu *cpu, u8 tpr)
 	u8 *p = page(cpu);
 
 	if (p)
-		put(p, APIC_TPR, tpr);
+		apic_page_put(p, APIC_TPR, tpr);
 	written(cpu);
 	tpr_virtualize(cpu);
 }
@@ -159,7 +121,7 @@ static void eoi_virtualize(struct x86_cpu *cpu, u8 *p)
 		return;
 	vector = svi(*s);
 	bit_clear(p, APIC_ISR, vector);
-	*s = rvi(*s) | (u64)bit_highest(p, APIC_ISR) << 8;
+	*s = rvi(*s) | (u64)apic_page_highest(p, APIC_ISR) << 8;
 	ppr_update(p, *s);
 	written(cpu);
 	if (cpu->c.vmx.eoi_exit[vector / 64] >> (vector % 64) & 1)
@@ -193,26 +155,26 @@ void vapic_written(struct x86_cpu *cpu)
 	cpu->c.vmx.apic_written = 0;
 	switch (at) {
 	case APIC_TPR:
-		put(p, APIC_TPR, get(p, APIC_TPR) & 0xff);
+		apic_page_put(p, APIC_TPR, apic_page_get(p, APIC_TPR) & 0xff);
 		tpr_virtualize(cpu);
 		return;
 	case APIC_EOI:
 		if (!cpu->c.vmx.vid)
 			break;
-		put(p, APIC_EOI, 0);
+		apic_page_put(p, APIC_EOI, 0);
 		eoi_virtualize(cpu, p);
 		return;
 	case APIC_ICR_LO:
-		if (!cpu->c.vmx.vid || (get(p, at) & ~0xffu) != ICR_SELF || !(get(p, at) & 0xf0))
+		if (!cpu->c.vmx.vid || (apic_page_get(p, at) & ~0xffu) != ICR_SELF || !(apic_page_get(p, at) & 0xf0))
 			break;
-		self_ipi(cpu, p, get(p, at) & 0xff);
+		self_ipi(cpu, p, apic_page_get(p, at) & 0xff);
 		return;
 	case APIC_SELF:
-		if (!(get(p, at) & 0xf0))
+		if (!(apic_page_get(p, at) & 0xf0))
 			break;
-		self_ipi(cpu, p, get(p, at) & 0xff);
+		self_ipi(cpu, p, apic_page_get(p, at) & 0xff);
 		return;
-	case APIC_ICR_HI: put(p, at, get(p, at) & 0xff000000); return;
+	case APIC_ICR_HI: apic_page_put(p, at, apic_page_get(p, at) & 0xff000000); return;
 	default: break;
 	}
 	exit_behind(cpu, EXIT_APIC_WRITE, at);
@@ -346,10 +308,10 @@ int vapic_take(struct x86_cpu *cpu)
 		return -1;
 	vector = rvi(*s);
 	bit_set(p, APIC_ISR, vector);
-	put(p, APIC_PPR, vector & 0xf0);
+	apic_page_put(p, APIC_PPR, vector & 0xf0);
 	bit_clear(p, APIC_IRR, vector);
 	written(cpu);
-	*s = bit_highest(p, APIC_IRR) | vector << 8;
+	*s = apic_page_highest(p, APIC_IRR) | vector << 8;
 	return (int)vector;
 }
 
@@ -375,7 +337,7 @@ void vapic_posted(struct x86_cpu *cpu)
 		for (unsigned half = 0; half < 2; half++) {
 			u32 at = APIC_IRR + 16 * (2 * i + half);
 
-			put(p, at, get(p, at) | (u32)(set >> 32 * half));
+			apic_page_put(p, at, apic_page_get(p, at) | (u32)(set >> 32 * half));
 		}
 		highest = 64 * i + 63 - (unsigned)__builtin_clzll(set);
 	}

@@ -42,7 +42,7 @@ enum outcome x86_exit(struct x86_cpu *cpu, enum x86_exit exit, u64 info1, u64 in
 	cpu->c.vmexit = (struct x86_vmexit){exit, info1, info2};
 	return OUT_EXIT;
 }
-enum outcome vapic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host) { return OUT_EXIT; }
+enum outcome vmexit_apic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host) { return OUT_EXIT; }
 enum outcome vapic_access_physical(struct x86_cpu *cpu, u64 pa) { return OUT_EXIT; }
 void block_written(struct x86_cpu *cpu, u64 pa, u64 len) { dropped_code++; }
 bool vmx_pml_room(struct x86_cpu *cpu) { return false; }

@@ -1,6 +1,6 @@
 /*
- * AVIC: which accesses go to the backing page, which exit and how; interrupts that are pending in it; IPIs to oneself, to
- * processors that run, halt, do not run or are not there; x2AVIC. APM vol. 2 15.29.
+ * AVIC: which accesses go to the backing page, which exit and how; interrupts that are pending in it; IPIs to oneself,
+ * to processors that run, halt, do not run or are not there; x2AVIC. APM vol. 2 15.29.
  */
 #include "svm_world.h"
 
@@ -61,12 +61,13 @@ static const struct {
 	u16 at;
 	u8 read, write;
 } registers[] = {
-	{0x000, FAULT, FAULT}, {0x020, ACCEL, TRAP},  {0x030, ACCEL, FAULT}, {0x080, ACCEL, ACCEL}, {0x090, ACCEL, FAULT},
-	{0x0a0, ACCEL, FAULT}, {0x0b0, ACCEL, ACCEL}, {0x0c0, ACCEL, TRAP},  {0x0d0, ACCEL, TRAP},  {0x0e0, ACCEL, TRAP},
-	{0x0f0, ACCEL, TRAP},  {0x100, ACCEL, FAULT}, {0x170, ACCEL, FAULT}, {0x180, ACCEL, FAULT}, {0x270, ACCEL, FAULT},
-	{0x280, ACCEL, TRAP},  {0x2f0, FAULT, FAULT}, {0x310, ACCEL, ACCEL}, {0x320, ACCEL, TRAP},  {0x370, ACCEL, TRAP},
-	{0x380, ACCEL, TRAP},  {0x390, FAULT, FAULT}, {0x3e0, ACCEL, TRAP},  {0x3f0, FAULT, FAULT}, {0x400, FAULT, FAULT},
-	{0xff0, FAULT, FAULT},
+	{0x000, FAULT, FAULT}, {0x020, ACCEL, TRAP},  {0x030, ACCEL, FAULT}, {0x080, ACCEL, ACCEL},
+	{0x090, ACCEL, FAULT}, {0x0a0, ACCEL, FAULT}, {0x0b0, ACCEL, ACCEL}, {0x0c0, ACCEL, TRAP},
+	{0x0d0, ACCEL, TRAP},  {0x0e0, ACCEL, TRAP},  {0x0f0, ACCEL, TRAP},  {0x100, ACCEL, FAULT},
+	{0x170, ACCEL, FAULT}, {0x180, ACCEL, FAULT}, {0x270, ACCEL, FAULT}, {0x280, ACCEL, TRAP},
+	{0x2f0, FAULT, FAULT}, {0x310, ACCEL, ACCEL}, {0x320, ACCEL, TRAP},  {0x370, ACCEL, TRAP},
+	{0x380, ACCEL, TRAP},  {0x390, FAULT, FAULT}, {0x3e0, ACCEL, TRAP},  {0x3f0, FAULT, FAULT},
+	{0x400, FAULT, FAULT}, {0xff0, FAULT, FAULT},
 };
 
 static void reads_and_writes(void **state)
@@ -161,9 +162,9 @@ static void delivery(void **state)
 		bool guest_if, taken;
 		u8 ppr;
 	} rows[] = {
-		{0x61, 0, 0, true, true, 0x60},	   {0x61, 0, 0, false, false, 0}, {0x61, 0, 0x60, true, false, 0x60},
-		{0x61, 0, 0x5f, true, true, 0x60}, {0x61, 0x65, 0, true, false, 0x60},
-		{0x71, 0x65, 0x10, true, true, 0x70},
+		{0x61, 0, 0, true, true, 0x60},	    {0x61, 0, 0, false, false, 0},
+		{0x61, 0, 0x60, true, false, 0x60}, {0x61, 0, 0x5f, true, true, 0x60},
+		{0x61, 0x65, 0, true, false, 0x60}, {0x71, 0x65, 0x10, true, true, 0x70},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -231,7 +232,8 @@ static void lets_through(void **state)
 	}
 }
 
-/* IPIs that one processor can send alone. Entry 1 of the physical table is valid and not running, 2 has no RAM behind. */
+/* IPIs that one processor can send alone. Entry 1 of the physical table is valid and not running, 2 has no RAM behind.
+ */
 static void ipis(void **state)
 {
 	static const struct {
@@ -240,23 +242,23 @@ static void ipis(void **state)
 		u8 self, other;
 	} rows[] = {
 #define WHY(id, index) ((u64)(id) << 32 | (index))
-#define NONE ~0ull
-		{0, 0x40061, NONE, 1, 0},	      /* self */
-		{0x01000000, 0x61, WHY(1, 1), 0, 1},  /* not running */
-		{0x00000000, 0x61, NONE, 1, 0},	      /* itself, by number */
-		{0x02000000, 0x61, WHY(3, 2), 0, 0},  /* its page is not RAM */
-		{0x03000000, 0x61, WHY(2, 3), 0, 0},  /* not valid */
-		{0x04000000, 0x61, WHY(2, 4), 0, 0},  /* beyond the table */
-		{0x00000000, 0x461, WHY(0, 0), 0, 0}, /* NMI */
+#define NONE	       ~0ull
+		{0, 0x40061, NONE, 1, 0},	       /* self */
+		{0x01000000, 0x61, WHY(1, 1), 0, 1},   /* not running */
+		{0x00000000, 0x61, NONE, 1, 0},	       /* itself, by number */
+		{0x02000000, 0x61, WHY(3, 2), 0, 0},   /* its page is not RAM */
+		{0x03000000, 0x61, WHY(2, 3), 0, 0},   /* not valid */
+		{0x04000000, 0x61, WHY(2, 4), 0, 0},   /* beyond the table */
+		{0x00000000, 0x461, WHY(0, 0), 0, 0},  /* NMI */
 		{0x00000000, 0x8061, WHY(0, 0), 0, 0}, /* level */
 		{0x00000000, 0x0f, WHY(4, 0), 0, 0},
-		{0x01000000, 0x861, NONE, 1, 0},      /* logical, flat */
+		{0x01000000, 0x861, NONE, 1, 0}, /* logical, flat */
 		{0x02000000, 0x861, WHY(1, 1), 0, 1},
 		{0x03000000, 0x861, WHY(1, 1), 1, 1},
 		{0x04000000, 0x861, WHY(2, 2), 0, 0},
-		{0, 0xc0061, WHY(1, 1), 0, 1},  /* all but itself */
-		{0, 0x80061, WHY(1, 1), 1, 1},	      /* all */
-		{0xff000000, 0x61, WHY(1, 1), 1, 1},  /* broadcast */
+		{0, 0xc0061, WHY(1, 1), 0, 1},	     /* all but itself */
+		{0, 0x80061, WHY(1, 1), 1, 1},	     /* all */
+		{0xff000000, 0x61, WHY(1, 1), 1, 1}, /* broadcast */
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
