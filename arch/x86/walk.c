@@ -378,7 +378,7 @@ static noinline enum step walk_ept(const struct xlate *x, struct walk_mem *m, u6
 		path.at[path.n].host = host;
 		path.at[path.n].entry = e;
 		path.at[path.n++].pa = at;
-		leaf = level == 1 || ((e & EPT_LARGE) && (level == 2 || (level == 3 && x->gbyte)));
+		leaf = level == 1 || ((e & EPT_LARGE) && ((level == 2 && !x->no_2m) || (level == 3 && x->gbyte)));
 		if (!(e & any) || gpa >> 48) {
 			w->error = a.want;
 			w->ve = !(e & (any | EPT_NO_VE));

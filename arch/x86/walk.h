@@ -56,6 +56,7 @@ struct xlate {
 	bool exec_only; /* EPT: execute-only pages exist */
 	bool mbec;	/* EPT: bit 10 is the right to fetch from user-mode linear addresses, bit 2 from others */
 	bool gbyte;  /* 1-GByte pages exist */
+	bool no_2m;  /* EPT: 2-MByte pages do not */
 	bool amd;    /* bit 8 of entries above the PDPT is reserved */
 	bool dry;    /* set no accessed or dirty flags */
 	bool ept_ad; /* EPT: accessed and dirty flags are on, and table entries of the stage before are written */

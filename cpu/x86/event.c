@@ -77,7 +77,7 @@ static u32 event_ext(const struct x86_cpu *cpu, const struct x86_event *ev)
 }
 
 /* RFLAGS as pushed: SDM vol. 3 18.3.1.1: RF is set by all faults but an instruction breakpoint. */
-static u64 event_flags(struct x86_cpu *cpu, const struct x86_event *ev)
+u64 x86_event_flags(const struct x86_cpu *cpu, const struct x86_event *ev)
 {
 	u64 flags = x86_rflags(&cpu->st);
 
@@ -123,7 +123,7 @@ static enum outcome deliver_real(struct x86_cpu *cpu, const struct x86_event *ev
 	if ((far & 0xffff) > cpu->st.seg[CS].limit)
 		return x86_fault(cpu, EXC_GP, 0);
 	frame_init_current(cpu, &f, 2, 0);
-	frame_add(&f, event_flags(cpu, ev));
+	frame_add(&f, x86_event_flags(cpu, ev));
 	frame_add(&f, cpu->st.seg[CS].sel);
 	frame_add(&f, cpu->st.rip);
 	o = frame_push(cpu, &f);
@@ -205,7 +205,7 @@ static enum outcome enter64(struct x86_cpu *cpu, const struct x86_event *ev, uns
 	f.cpl = t.cpl;
 	frame_add(&f, cpu->st.seg[SS].sel);
 	frame_add(&f, cpu->st.gpr[RSP]);
-	frame_add(&f, event_flags(cpu, ev));
+	frame_add(&f, x86_event_flags(cpu, ev));
 	frame_add(&f, cpu->st.seg[CS].sel);
 	frame_add(&f, cpu->st.rip);
 	if (ev->has_error)
@@ -283,7 +283,7 @@ static enum outcome enter_legacy(struct x86_cpu *cpu, const struct x86_event *ev
 		o = code_target_mark(cpu, &t);
 	if (o != OUT_NEXT)
 		return o;
-	frame_add(&f, event_flags(cpu, ev));
+	frame_add(&f, x86_event_flags(cpu, ev));
 	frame_add(&f, cpu->st.seg[CS].sel);
 	frame_add(&f, cpu->st.rip);
 	if (ev->has_error)

@@ -157,6 +157,7 @@ static void xlate_eptp(const struct x86_cpu *cpu, struct xlate *x)
 {
 	xlate_ept(x, cpu->c.ncr3, cpu->model->phys_bits);
 	x->gbyte = cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_1G;
+	x->no_2m = !(cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_2M);
 	x->exec_only = cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_EXECUTE_ONLY;
 	x->mbec = vmx_has(&cpu->c, PROC2, MBEC);
 	x->apic_page = cpu->c.vmx.apic_access;

@@ -83,6 +83,8 @@ static void guest_load(struct x86_cpu *cpu, const u64 *f)
 	st->gdtr = (struct x86_dtr){f[VMCS_GUEST_GDTR_BASE], f[VMCS_GUEST_GDTR_LIMIT]};
 	st->idtr = (struct x86_dtr){f[VMCS_GUEST_IDTR_BASE], f[VMCS_GUEST_IDTR_LIMIT]};
 	x86_set_rflags(st, f[VMCS_GUEST_RFLAGS]);
+	if (!(f[VMCS_ENTRY_EVENT] & VEV_VALID) && !dr7_any_code(st->dr7))
+		st->rflags &= ~FL_RF; /* as IRET does (iret.c) */
 	st->gpr[RSP] = f[VMCS_GUEST_RSP];
 	st->rip = f[VMCS_GUEST_RIP];
 	st->cpl = st->rflags & FL_VM ? 3 : f[VMCS_GUEST_SS_AR] >> 5 & 3;

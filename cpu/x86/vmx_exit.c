@@ -26,8 +26,43 @@ static void seg_out(u64 *f, unsigned i, const struct x86_seg *s)
 	f[VMCS_GUEST_ES_BASE + i] = s->base;
 }
 
+/* SDM vol. 3 27.3.3 "Saving RIP, RSP, RFLAGS, and SSP": RFLAGS.RF by what the exit is. `insn`: an instruction's. */
+static u64 flags_out(const struct x86_cpu *cpu, bool insn)
+{
+	const struct x86_event *under = &cpu->c.delivering;
+	u64 flags = x86_rflags(&cpu->st);
+	u32 exit = cpu->c.vmexit.exit;
+
+	switch (exit) {
+	case EXIT_NPF:
+	case EXIT_EPT_MISCONFIG:
+	case EXIT_APIC_ACCESS:
+	case EXIT_PML_FULL: return under->kind != EV_NONE ? x86_event_flags(cpu, under) : flags | FL_RF;
+	case EXIT_TASK_SWITCH: return under->kind != EV_NONE ? x86_event_flags(cpu, under) : flags & ~FL_RF;
+	default: break;
+	}
+	if (exit - EXIT_EXC0 < 32)
+		return x86_event_flags(cpu, &cpu->c.event);
+	return insn ? flags & ~FL_RF : flags;
+}
+
+/*
+ * SDM vol. 3 27.3.4 "Saving Non-Register State", table 24-4. A single step that blocking holds is not pending yet by
+ * our count, but VM entry's checks want to see it.
+ */
+static u64 pending_out(const struct x86_state *st)
+{
+	u64 v = st->pending_db & (DR6_BS | 15);
+
+	if (v & 15)
+		v |= BIT(12); /* an enabled breakpoint */
+	if (st->shadow && (st->rflags & FL_TF) && !(st->msr.debugctl & DEBUGCTL_BTF))
+		v |= DR6_BS;
+	return v;
+}
+
 /* SDM vol. 3 27.3 "Saving Guest State". */
-static void guest_save(struct x86_cpu *cpu, u64 *f)
+static void guest_save(struct x86_cpu *cpu, u64 *f, bool insn)
 {
 	const struct x86_state *st = &cpu->st;
 	const struct x86_cache *c = &cpu->c;
@@ -60,15 +95,13 @@ static void guest_save(struct x86_cpu *cpu, u64 *f)
 	f[VMCS_GUEST_IDTR_LIMIT] = st->idtr.limit;
 	f[VMCS_GUEST_RSP] = st->gpr[RSP];
 	f[VMCS_GUEST_RIP] = st->rip;
-	f[VMCS_GUEST_RFLAGS] = x86_rflags(st);
+	f[VMCS_GUEST_RFLAGS] = flags_out(cpu, insn);
 	f[VMCS_GUEST_ACTIVITY] = st->activity == ACT_HALTED	 ? 1
 				 : st->activity == ACT_SHUTDOWN	 ? 2
 				 : st->activity == ACT_WAIT_SIPI ? 3
 								 : 0;
 	f[VMCS_GUEST_INTERRUPTIBILITY] = st->shadow | (st->nmi_blocked ? VINT_NMI : 0);
-	f[VMCS_GUEST_PENDING_DB] = st->pending_db & (DR6_BS | 15);
-	if (st->pending_db)
-		f[VMCS_GUEST_PENDING_DB] |= BIT(12);
+	f[VMCS_GUEST_PENDING_DB] = pending_out(st);
 	if (has(f, EXIT, SAVE_TIMER))
 		f[VMCS_PREEMPTION_TIMER] = vmx_timer_value(cpu);
 	if (c->ept)
@@ -348,7 +381,7 @@ void vmx_vmexit(struct x86_cpu *cpu, u64 next_rip)
 	}
 	cpu->n.exits++;
 	guests_exit(cpu, cpu->st.vmx.vmcs, cpu->c.vmexit.exit);
-	guest_save(cpu, v->f);
+	guest_save(cpu, v->f, next_rip);
 	exit_info_out(cpu, v->f, next_rip);
 	if (trace_on(cpu->topics, TRACE_VMEXIT))
 		trace_exit(cpu, v->f);

@@ -109,15 +109,19 @@ static void large_pages(void **state)
 	}
 }
 
-/* Without 1-GByte pages bit 7 is reserved there. */
-static void no_1g(void **state)
+/* Without pages of a size bit 7 is reserved at its level. */
+static void sizes_that_are_not_there(void **state)
 {
-	struct world *w = settled("Skylake-Client,vmx-ept-1gb=off", stores_start, stores_end);
+	for (unsigned level = 2; level <= 3; level++) {
+		struct world *w =
+			settled(level == 3 ? "Skylake-Client,vmx-ept-1gb=off" : "Skylake-Client,vmx-ept-2mb=off",
+				stores_start, stores_end);
 
-	put(w, ENTRY(3), BIT(7) | 6 << 3 | 7, 8);
-	vmx_run(w);
-	EXPECT_EXIT(w, MISCONFIG, 0);
-	world_free(w);
+		put(w, ENTRY(level), BIT(7) | 6 << 3 | 7, 8);
+		vmx_run(w);
+		EXPECT_EXIT(w, MISCONFIG, 0);
+		world_free(w);
+	}
 }
 
 /* INVEPT and INVVPID with each operand that they refuse: VMfailValid(28). The descriptor is at 5F00h. */
@@ -179,8 +183,9 @@ static void bad_operands(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(upper_rights), cmocka_unit_test(guest_tables), cmocka_unit_test(large_pages),
-		cmocka_unit_test(no_1g),	cmocka_unit_test(bad_operands),
+		cmocka_unit_test(upper_rights), cmocka_unit_test(guest_tables),
+		cmocka_unit_test(large_pages),	cmocka_unit_test(sizes_that_are_not_there),
+		cmocka_unit_test(bad_operands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
