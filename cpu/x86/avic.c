@@ -24,6 +24,7 @@
 #define ICR_VECTOR   0xffu
 #define ICR_MODE(v)  ((v) >> 8 & 7)
 #define ICR_LOGICAL  BIT(11)
+#define ICR_STATUS   0x1000u /* delivery status: idle */
 #define ICR_LEVEL    BIT(15)
 #define ICR_SHORT(v) ((v) >> 18 & 3)
 enum icr_shorthand { ICR_DEST, ICR_SELF_ONLY, ICR_ALL, ICR_OTHERS };
@@ -251,8 +252,11 @@ void avic_written(struct x86_cpu *cpu)
 		evaluate(cpu);
 		return;
 	case APIC_EOI: eoi(cpu, p); return;
-	case APIC_ICR_LO: ipi(cpu, p); return;
-	case APIC_ICR_HI: return;
+	case APIC_ICR_LO:
+		apic_page_put(p, APIC_ICR_LO, apic_page_get(p, APIC_ICR_LO) & ~ICR_STATUS);
+		ipi(cpu, p);
+		return;
+	case APIC_ICR_HI: apic_page_put(p, at, apic_page_get(p, at) & 0xff000000); return;
 	case APIC_SELF:
 		if (apic_page_get(p, at) & 0xf0) {
 			bit_set(p, APIC_IRR, apic_page_get(p, at) & 0xff);

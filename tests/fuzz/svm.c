@@ -29,6 +29,16 @@ static void vmcb_make(struct world *w, u64 at, u8 how)
 	}
 	if (how & 64)
 		b->c.int_ctl = VI_INTR_MASKING | VI_IRQ | 8 << 16;
+	if (how & 1) {
+		b->c.int_ctl |= (u32)VI_AVIC;
+		b->c.avic_bar = W_DATA;
+		b->c.avic_backing = H_AREA;
+		b->c.avic_logical = H_BITMAPS;
+		b->c.avic_physical = H_BITMAPS | 0xff;
+		*(u64 *)(w->ram + H_BITMAPS) = BIT(63) | BIT(62) | H_AREA;
+	}
+	if (how & 2)
+		b->c.int_ctl |= VI_NMI_ENABLE | VI_NMI | (how & 1 ? VI_X2AVIC : 0);
 	b->c.int_vector = 0x41;
 	b->s.es = b->s.ss = b->s.ds = b->s.fs = b->s.gs = data;
 	b->s.cs = (struct vmcb_seg){W_CS64, 0xa9b, 0xffffffff, 0};
@@ -67,7 +77,7 @@ static void host_code(struct code *c, struct fuzz_in *in, unsigned n)
 		default: CODE(c, 0x0f, 0x01, leaf[what & 7]); break;
 		case 8:
 		case 9: CODE(c, 0x0f, 0x01, 0xd8); break;
-		case 10: code_wrmsr(c, 0xc0010117, hostile_pointer(in)); break;
+		case 10: code_wrmsr(c, what & 16 ? 0xc001011b : 0xc0010117, hostile_pointer(in)); break;
 		case 11: code_wrmsr(c, what & 16 ? 0xc0000080 : 0xc0010114, fuzz_value(in)); break;
 		case 12:
 			code_mov(c, 3, hostile_address(in));
@@ -89,7 +99,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	struct code c;
 
 	if (!w)
-		w = world_new("EPYC");
+		w = world_new("EPYC,vnmi=on,x2avic=on");
 	world_start(w, WORLD_64);
 	world_map(w, W_NESTED, 7, 7, 0x87);
 	w->st.msr.efer |= on & 1 ? 0 : EFER_SVME;
