@@ -1,6 +1,7 @@
 #!/bin/sh
 # `check`, `enable` and `disable` for real: inside L1 and L2, and in a guest of QEMU's TCG. Usage: levels.sh NESTBOX FETCH-KERNEL intel|amd|tcg
 set -eu
+. "$(dirname "$0")/../guest.sh"
 nestbox=$1
 kernel=$($2)
 case=$3
@@ -16,26 +17,14 @@ die() {
 says() { grep -Eq -- "$1" "$tmp/out" || die "does not say '$1'"; }
 
 if [ "$case" = tcg ]; then
-	command -v qemu-system-x86_64 >/dev/null || { echo "no qemu-system-x86_64"; exit 77; }
-	mkdir -p "$tmp/root/bin" "$tmp/root/proc" "$tmp/root/sys" "$tmp/root/dev"
-	cp "$nestbox" "$tmp/root/bin/nestbox"
-	cp "$(command -v busybox)" "$tmp/root/bin/busybox"
-	ln -s busybox "$tmp/root/bin/sh"
-	ldd "$nestbox" | sed -n 's/.*[ \t]\(\/[^ ]*\) (.*/\1/p' | while read -r lib; do
-		mkdir -p "$tmp/root$(dirname "$lib")"
-		cp -L "$lib" "$tmp/root$lib"
-	done
-	cat >"$tmp/root/init" <<'END'
-#!/bin/sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs devtmpfs /dev
+	needs qemu-system-x86_64 cpio
+	guest_new "$tmp/root" <<'INIT'
 /bin/nestbox check
 echo "status $?"
-/bin/busybox poweroff -f
-END
-	chmod +x "$tmp/root/init"
-	(cd "$tmp/root" && find . | cpio -o -H newc --quiet) >"$tmp/initrd"
+INIT
+	guest_add "$tmp/root" "$nestbox"
+	cp "$nestbox" "$tmp/root/bin/nestbox"
+	guest_pack "$tmp/root" "$tmp/initrd"
 	timeout 250 qemu-system-x86_64 -accel tcg -cpu max -m 512 -nographic -no-reboot -kernel "$kernel"/boot/vmlinuz-* -initrd "$tmp/initrd" \
 		-append 'console=ttyS0 quiet panic=-1' </dev/null | tr -d '\r' >"$tmp/out" || die "QEMU: exit status $?"
 	says "level 1: a guest of QEMU's TCG"

@@ -4,6 +4,7 @@
 # Prints a Markdown table: test, result, seconds in L1, reason of a skip or a failure. Fails if a test fails or runs out of time
 # (LIMIT seconds each, 600). Exits 77 (skipped) where the source or a compiler for it is not installed.
 set -eu
+. "$(dirname "$0")/../guest.sh"
 nestbox=$1
 fetch_kernel=$2
 model=$3
@@ -15,9 +16,7 @@ build=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/nestbox/selftests
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT INT TERM
 
-for tool in cpio gcc make rsync busybox; do
-	command -v $tool >/dev/null || { echo "selftests.sh: skipped: no $tool"; exit 77; }
-done
+needs cpio gcc make rsync busybox
 [ -r $source ] || { echo "selftests.sh: skipped: no $source (package linux-source-6.1)"; exit 77; }
 
 # As shipped two tests do not compile: a macro has its later name, a header comes in the wrong order.
@@ -35,32 +34,12 @@ fi
 
 root=$tmp/root
 tree=$($fetch_kernel)
-mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/t" "$root/lib"
-cp "$(command -v busybox)" "$root/bin/busybox"
-for module in irqbypass kvm kvm-amd kvm-intel; do
-	find "$tree/lib/modules" -name "$module.ko" -exec cp {} "$root/lib/" \;
-done
-find "$kvm" -type f -perm -100 ! -name '*.sh' ! -name '*.pl' | while read -r test; do
-	strip -o "$root/t/$(basename "$test")" "$test"
-done
-cat >"$root/init" <<'INIT'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
+guest_new "$root" <<'INIT'
 mount -t debugfs debug /sys/kernel/debug
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
-for word in $(cat /proc/cmdline); do
-	case $word in wanted=*) wanted=$(echo "${word#wanted=}" | tr , ' ') ;; limit=*) limit=${word#limit=} ;; esac
-done
-case $(cat /proc/cpuinfo) in *svm*) vendor=amd ;; *) vendor=intel ;; esac
-insmod /lib/irqbypass.ko
-insmod /lib/kvm.ko
-insmod /lib/kvm-$vendor.ko nested=1
+sh /load-kvm-$vendor nested=1
+wanted=$(echo "${wanted:-}" | tr , ' ')
 cd /tmp
 for test in ${wanted:-$(ls /t)}; do
 	begin=$(cut -d. -f1 /proc/uptime)
@@ -71,10 +50,13 @@ for test in ${wanted:-$(ls /t)}; do
 	[ $status -eq 0 ] || tail -n 25 /tmp/out | sed 's/^/OUTPUT /'
 done
 dmesg | grep -E 'WARNING:|BUG:|unchecked MSR' | sed 's/^/COMPLAINT /'
-poweroff -f
 INIT
-chmod +x "$root/init"
-(cd "$root" && find . | cpio -o -H newc 2>/dev/null) >"$tmp/initrd"
+guest_modules "$root" "$tree" kvm-amd kvm-intel
+mkdir "$root/t"
+find "$kvm" -type f -perm -100 ! -name '*.sh' ! -name '*.pl' | while read -r test; do
+	strip -o "$root/t/$(basename "$test")" "$test"
+done
+guest_pack "$root" "$tmp/initrd"
 
 "$nestbox" run --accel soft --cpu "$model" --smp 2 --memory 3G --kernel "$tree"/boot/vmlinuz-* --initrd "$tmp/initrd" \
 	--append "console=ttyS0 quiet panic=-1 limit=$limit${wanted:+ wanted=$wanted}" </dev/null >"$tmp/out" 2>"$tmp/err" || {
