@@ -1,7 +1,8 @@
 # Sourced: the initramfs of a small Linux guest, as a folder first.
 #   needs TOOL…              skips the test where one is missing
 #   guest_new ROOT           busybox and its applets, places to mount on; its init comes on stdin and is run when all is mounted
-#   guest_add ROOT FILE…     also the libraries that a file is linked to, all at the same places
+#   guest_bin ROOT FILE…     programs of any place, into /bin, with the libraries that they are linked to
+#   guest_add ROOT FILE…     the same at their own places, which are absolute; libraries too
 #   guest_modules ROOT TREE MODULE…
 #                            kernel modules and what they depend on; /load-MODULE inserts them in order
 #   guest_pack ROOT FILE
@@ -36,17 +37,29 @@ guest_new() {
 	chmod +x "$1/init"
 }
 
+guest_bin() {
+	to=$1
+	shift
+	for file; do
+		cp "$file" "$to/bin/"
+		libraries "$to" "$file"
+	done
+}
+
 guest_add() {
 	to=$1
 	shift
 	for file; do
-		{
-			echo "$file"
-			ldd "$file" 2>/dev/null | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }'
-		} | while read -r each; do
-			mkdir -p "$to/$(dirname "$each")"
-			[ -e "$to/$each" ] || cp -L "$each" "$to/$each"
-		done
+		mkdir -p "$to/$(dirname "$file")"
+		cp -L "$file" "$to/$file"
+		libraries "$to" "$file"
+	done
+}
+
+libraries() { # libraries ROOT FILE
+	ldd "$2" 2>/dev/null | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }' | while read -r library; do
+		mkdir -p "$1/$(dirname "$library")"
+		[ -e "$1/$library" ] || cp -L "$library" "$1/$library"
 	done
 }
 

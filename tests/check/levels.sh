@@ -22,8 +22,7 @@ if [ "$case" = tcg ]; then
 /bin/nestbox check
 echo "status $?"
 INIT
-	guest_add "$tmp/root" "$nestbox"
-	cp "$nestbox" "$tmp/root/bin/nestbox"
+	guest_bin "$tmp/root" "$nestbox"
 	guest_pack "$tmp/root" "$tmp/initrd"
 	timeout 250 qemu-system-x86_64 -accel tcg -cpu max -m 512 -nographic -no-reboot -kernel "$kernel"/boot/vmlinuz-* -initrd "$tmp/initrd" \
 		-append 'console=ttyS0 quiet panic=-1' </dev/null | tr -d '\r' >"$tmp/out" || die "QEMU: exit status $?"

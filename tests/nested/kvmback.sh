@@ -33,8 +33,7 @@ echo 'tests: done'
 dmesg | grep -E 'WARNING:|BUG:|unchecked MSR' | sed 's/^/complaint: /'
 INIT
 guest_modules "$root" "$tree" kvm-amd kvm-intel
-guest_add "$root" "$nestbox" "$@"
-cp "$nestbox" "$guest" "$@" "$root/bin/"
+guest_bin "$root" "$nestbox" "$guest" "$@"
 for program; do
 	echo "${program##*/} 2>&1 || echo 'FAILED: ${program##*/}'"
 done >"$root/tests"

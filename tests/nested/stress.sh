@@ -37,9 +37,8 @@ done
 wait
 dmesg | grep -E "$complaints" | sed 's/^/complaint: /'
 INIT
-guest_add "$tmp/l1" "$nestbox"
+guest_bin "$tmp/l1" "$nestbox"
 guest_modules "$tmp/l1" "$tree" kvm-amd kvm-intel
-cp "$nestbox" "$tmp/l1/bin/nestbox"
 mkdir "$tmp/l1/k"
 cp "$tree"/boot/vmlinuz-* "$tmp/l1/k/vmlinuz"
 guest_pack "$tmp/l2" "$tmp/l1/k/initrd"

@@ -39,10 +39,10 @@ INIT
 guest_new "$tmp/l2" <<'INIT'
 echo "L2 RUNS: $(grep -c ^processor /proc/cpuinfo) processors, $(dmesg | grep 'Hypervisor detected')"
 INIT
-guest_add "$root" "$nestbox" "$(command -v qemu-system-x86_64)" "$(ldconfig -p | awk '/libslirp\.so\.0 / { print $NF; exit }')"
+guest_bin "$root" "$nestbox"
+guest_add "$root" "$(command -v qemu-system-x86_64)" "$(ldconfig -p | awk '/libslirp\.so\.0 / { print $NF; exit }')"
 guest_modules "$root" "$tree" kvm-amd kvm-intel
 guest_pack "$tmp/l2" "$root/initrd"
-cp "$nestbox" "$root/bin/nestbox"
 cp "$devices" "$root/bin/devices"
 mkdir -p "$root/usr/share" "$root/k/boot" "$root/k/lib"
 cp -rL /usr/share/qemu /usr/share/seabios "$root/usr/share/"
