@@ -84,6 +84,9 @@ int vm_dma_write(struct vm *vm, u64 gpa, const void *buf, u64 len)
 		u64 n = MIN(len, s->size - (gpa - s->gpa));
 		memcpy(s->host + (gpa - s->gpa), from, n);
 		dma_tell(vm, s, gpa, n);
+		for (u64 page = (gpa - s->gpa) / RAM_PAGE; vm->dirty_on && page <= (gpa - s->gpa + n - 1) / RAM_PAGE;
+		     page++)
+			dirty_mark(s, page);
 		from += n;
 		gpa += n;
 		len -= n;

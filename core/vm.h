@@ -21,6 +21,7 @@
 #include "core/apic.h"
 #include "core/bus.h"
 #include "core/debug.h"
+#include "core/dirty.h"
 #include "core/irq.h"
 #include "core/ram.h"
 #include "core/vcpu.h"
@@ -57,6 +58,8 @@ struct vm {
 	_Atomic int stop;	/* enum vm_stop; the first reason wins, but any wins over a reset */
 	int stop_code;
 	struct vm_debug debug;
+	struct dirty_engine dirty; /* all NULL: the engine keeps no log */
+	bool dirty_on;
 	void (*on_stop)(void *ctx); /* called once, any thread, lock held or not: wakes whoever waits for the VM */
 	void *on_stop_ctx;
 };

@@ -57,7 +57,8 @@ struct kvm_vm {
 	u32 ring_entries;
 	struct timer drain_timer;
 	atomic_uint running; /* vCPUs inside run */
-	u32 pins;	     /* levels of the interrupt inputs */
+	bool dirty_log;
+	u32 pins; /* levels of the interrupt inputs */
 	struct kvm_cpuid2 *supported;
 	struct kvm_msr_at msr[KVM_MSRS]; /* those that KVM has, then those that it lacks */
 	u32 nmsrs, nmsrs_lacking;
@@ -152,6 +153,10 @@ int kvm_debug_enter(struct kvm_vcpu *v, struct err *e);
 void kvm_debug_leave(struct kvm_vcpu *v);
 /* KVM_EXIT_DEBUG: true to go on; else vcpu.debug says why the vCPU stands. */
 bool kvm_debug_exit(struct kvm_vcpu *v);
+
+/* dirty.c: slot i of vm->ram as a memory slot; 0, or -errno. */
+int kvm_slot_set(struct kvm_vm *kvm, unsigned i);
+void kvm_dirty_init(struct kvm_vm *kvm);
 
 /* stats.c */
 void kvm_stats_open(struct kvm_vcpu *v);

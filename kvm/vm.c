@@ -43,18 +43,8 @@ static int step(struct err *e, long r, const char *what)
 
 static int memory_map(struct kvm_vm *kvm, struct err *e)
 {
-	const struct ram *ram = &kvm->vm->ram;
-
-	for (unsigned i = 0; i < ram->n; i++) {
-		const struct ram_slot *s = &ram->slot[i];
-		struct kvm_userspace_memory_region region = {
-			.slot = i,
-			.flags = s->readonly ? KVM_MEM_READONLY : 0,
-			.guest_phys_addr = s->gpa,
-			.memory_size = s->size,
-			.userspace_addr = (u64)s->host,
-		};
-		int r = step(e, kvm_ioctl(kvm->fd, KVM_SET_USER_MEMORY_REGION, &region), "a memory slot");
+	for (unsigned i = 0; i < kvm->vm->ram.n; i++) {
+		int r = step(e, kvm_slot_set(kvm, i), "a memory slot");
 
 		if (r)
 			return r;
@@ -269,6 +259,7 @@ int kvm_vm_new(struct vm *vm, struct kvm_vm **out, struct err *e)
 	coalesce_init(kvm);
 	halt_poll_off(kvm);
 	kvm_drain_init(kvm);
+	kvm_dirty_init(kvm);
 	vm->msi = (struct msi_sink){msi_send, kvm};
 	vm->apic_ops = NULL;
 	*out = kvm;
