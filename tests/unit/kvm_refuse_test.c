@@ -1,0 +1,319 @@
+/*
+ * Each way that KVM can refuse: a KVM made of this file (the linker sends ioctl, open and mmap here) does everything
+ * but one thing, and the engine must say which in one sentence, release what it had, and go no further.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "kvm/internal.h"
+
+#define RAM_SIZE (1ull << 20)
+#define NO_VMXON (~0ull)
+
+enum stage { STAGE_MAKE, STAGE_SET, STAGE_RUN, STAGE_RESET, STAGE_DIRTY };
+
+/* What is refused: an ioctl (with `code`), a capability, the device or the mapping. */
+static struct {
+	unsigned long request;
+	unsigned cap; /* and 1 */
+	int open_code, map_code, code;
+	u32 exit_reason;
+} refuse;
+static bool armed;
+static struct kvm_run *run_page;
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+void *__real_mmap64(void *at, size_t size, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap64(void *at, size_t size, int prot, int flags, int fd, off_t off);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	if (strcmp(path, "/dev/kvm") != 0)
+		return __real_open64(path, flags);
+	if (refuse.open_code) {
+		errno = refuse.open_code;
+		return -1;
+	}
+	return eventfd(0, EFD_CLOEXEC);
+}
+
+void *__wrap_mmap64(void *at, size_t size, int prot, int flags, int fd, off_t off)
+{
+	void *p;
+
+	if (fd < 0)
+		return __real_mmap64(at, size, prot, flags, fd, off);
+	if (refuse.map_code) {
+		errno = refuse.map_code;
+		return MAP_FAILED;
+	}
+	p = __real_mmap64(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	run_page = p;
+	return p;
+}
+
+static int capability(unsigned cap)
+{
+	if (armed && refuse.cap == cap + 1)
+		return 0;
+	switch (cap) {
+	case KVM_CAP_XSAVE2: return 4096;
+	case KVM_CAP_NESTED_STATE: return 8320;
+	case KVM_CAP_COALESCED_MMIO: return 2;
+	case KVM_CAP_BINARY_STATS_FD: return 0;
+	default: return 1;
+	}
+}
+
+static void cpuid(struct kvm_cpuid2 *c)
+{
+	c->nent = 3;
+	c->entries[0] = (struct kvm_cpuid_entry2){
+		.function = 0, .eax = 0xd, .ebx = 0x756e6547, .ecx = 0x6c65746e, .edx = 0x49656e69};
+	c->entries[1] = (struct kvm_cpuid_entry2){.function = 1, .ecx = BIT(5)};
+	c->entries[2] = (struct kvm_cpuid_entry2){.function = 0x80000001};
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (armed && request == refuse.request && refuse.code) {
+		errno = refuse.code;
+		return -1;
+	}
+	switch (request) {
+	case KVM_GET_API_VERSION: return armed && request == refuse.request ? 11 : KVM_API_VERSION;
+	case KVM_CREATE_VM:
+	case KVM_CREATE_VCPU: return eventfd(0, EFD_CLOEXEC);
+	case KVM_CHECK_EXTENSION: return capability((unsigned)(uintptr_t)arg);
+	case KVM_GET_VCPU_MMAP_SIZE: return 3 * RAM_PAGE;
+	case KVM_GET_SUPPORTED_CPUID: cpuid(arg); return 0;
+	case KVM_GET_MSRS:
+	case KVM_SET_MSRS: return (int)((struct kvm_msrs *)arg)->nmsrs;
+	case KVM_GET_NESTED_STATE:
+		((struct kvm_nested_state *)arg)->hdr.vmx.vmxon_pa = NO_VMXON;
+		((struct kvm_nested_state *)arg)->hdr.vmx.vmcs12_pa = NO_VMXON;
+		return 0;
+	case KVM_RUN: run_page->exit_reason = refuse.exit_reason; return 0;
+	default:
+		if (_IOC_DIR(request) == _IOC_READ)
+			memset(arg, 0, _IOC_SIZE(request));
+		return 0;
+	}
+}
+
+#define REQUEST(stage, name, code, text)                                                                               \
+	{                                                                                                              \
+		stage, {name, 0, 0, 0, code, 0}, text                                                                  \
+	}
+#define LACKS(name)                                                                                                    \
+	{                                                                                                              \
+		STAGE_MAKE, {0, name + 1, 0, 0, 0, 0}, "lacks " #name                                                  \
+	}
+#define NO_OPEN(code, text)                                                                                            \
+	{                                                                                                              \
+		STAGE_MAKE, {0, 0, code, 0, 0, 0}, text                                                                \
+	}
+#define EXIT(reason, text)                                                                                             \
+	{                                                                                                              \
+		STAGE_RUN, {0, 0, 0, 0, 0, reason}, text                                                               \
+	}
+
+static const struct {
+	enum stage stage;
+	__typeof__(refuse) what;
+	const char *text; /* in the sentence */
+} rows[] = {
+	NO_OPEN(ENOENT, "there is no /dev/kvm"),
+	NO_OPEN(EACCES, "/dev/kvm may not be opened by this user"),
+	NO_OPEN(EBUSY, "/dev/kvm does not open: Device or resource busy"),
+	REQUEST(STAGE_MAKE, KVM_GET_API_VERSION, 0, "does not speak KVM's API version 12"),
+	REQUEST(STAGE_MAKE, KVM_CREATE_VM, EBUSY, "KVM makes no VM: Device or resource busy"),
+	LACKS(KVM_CAP_IRQCHIP),
+	LACKS(KVM_CAP_PIT2),
+	LACKS(KVM_CAP_USER_MEMORY),
+	LACKS(KVM_CAP_SET_TSS_ADDR),
+	LACKS(KVM_CAP_EXT_CPUID),
+	LACKS(KVM_CAP_IRQ_ROUTING),
+	LACKS(KVM_CAP_SIGNAL_MSI),
+	LACKS(KVM_CAP_IMMEDIATE_EXIT),
+	LACKS(KVM_CAP_MP_STATE),
+	LACKS(KVM_CAP_VCPU_EVENTS),
+	LACKS(KVM_CAP_DEBUGREGS),
+	LACKS(KVM_CAP_XSAVE),
+	LACKS(KVM_CAP_XCRS),
+	REQUEST(STAGE_MAKE, KVM_GET_SUPPORTED_CPUID, EINVAL, "does not tell what CPUID"),
+	REQUEST(STAGE_MAKE, KVM_GET_VCPU_MMAP_SIZE, EINVAL, "KVM_GET_VCPU_MMAP_SIZE"),
+	REQUEST(STAGE_MAKE, KVM_SET_IDENTITY_MAP_ADDR, EINVAL, "KVM_SET_IDENTITY_MAP_ADDR"),
+	REQUEST(STAGE_MAKE, KVM_SET_TSS_ADDR, EINVAL, "KVM_SET_TSS_ADDR"),
+	REQUEST(STAGE_MAKE, KVM_CREATE_IRQCHIP, ENOMEM, "KVM_CREATE_IRQCHIP"),
+	REQUEST(STAGE_MAKE, KVM_SET_GSI_ROUTING, EINVAL, "interrupt routes"),
+	REQUEST(STAGE_MAKE, KVM_CREATE_PIT2, ENOMEM, "KVM_CREATE_PIT2"),
+	REQUEST(STAGE_MAKE, KVM_GET_IRQCHIP, EINVAL, "KVM_GET_IRQCHIP"),
+	REQUEST(STAGE_MAKE, KVM_GET_PIT2, EINVAL, "KVM_GET_PIT2"),
+	REQUEST(STAGE_MAKE, KVM_SET_USER_MEMORY_REGION, EEXIST, "a memory slot: File exists"),
+	REQUEST(STAGE_MAKE, KVM_CREATE_VCPU, EEXIST, "KVM makes no vCPU 0: File exists"),
+	{STAGE_MAKE, {0, 0, 0, EPERM, 0, 0}, "run page cannot be mapped"},
+	REQUEST(STAGE_MAKE, KVM_SET_CPUID2, EINVAL, "does not accept the guest's CPUID"),
+	REQUEST(STAGE_MAKE, KVM_GET_LAPIC, EINVAL, "does not tell all of vCPU 0"),
+	REQUEST(STAGE_MAKE, KVM_GET_NESTED_STATE, EINVAL, "does not tell all of vCPU 0"),
+	REQUEST(STAGE_SET, KVM_GET_REGS, EINVAL, "does not take the guest's registers"),
+	REQUEST(STAGE_SET, KVM_SET_REGS, EINVAL, "does not take the guest's registers"),
+	REQUEST(STAGE_SET, KVM_SET_SREGS2, EINVAL, "segments and control registers"),
+	REQUEST(STAGE_SET, KVM_SET_XCRS, EINVAL, "XCR0"),
+	REQUEST(STAGE_SET, KVM_SET_DEBUGREGS, EINVAL, "debug registers"),
+	REQUEST(STAGE_SET, KVM_SET_VCPU_EVENTS, EINVAL, "pending events"),
+	REQUEST(STAGE_SET, KVM_SET_MP_STATE, EINVAL, "activity"),
+	REQUEST(STAGE_SET, KVM_SET_XSAVE, EINVAL, "vector state"),
+	REQUEST(STAGE_SET, KVM_GET_MSRS, EINVAL, "MSRs"),
+	REQUEST(STAGE_SET, KVM_SET_MSRS, EFAULT, "MSRs"),
+	REQUEST(STAGE_SET, KVM_SET_NESTED_STATE, EINVAL, "nested state"),
+	REQUEST(STAGE_RUN, KVM_SET_GUEST_DEBUG, EINVAL, "break and watch points"),
+	REQUEST(STAGE_RUN, KVM_RUN, ENOMEM, "KVM_RUN failed at RIP 0: Cannot allocate memory"),
+	EXIT(KVM_EXIT_UNKNOWN, "does not know why the guest exited"),
+	EXIT(KVM_EXIT_FAIL_ENTRY, "refused to enter the guest"),
+	EXIT(KVM_EXIT_INTERNAL_ERROR, "KVM internal error"),
+	EXIT(KVM_EXIT_SHUTDOWN, "triple fault"),
+	EXIT(KVM_EXIT_HYPERCALL, "a reason not handled here: 3"),
+	EXIT(KVM_EXIT_SYSTEM_EVENT, "system event 0"),
+	REQUEST(STAGE_RESET, KVM_SET_IRQCHIP, EINVAL, "KVM_SET_IRQCHIP"),
+	REQUEST(STAGE_RESET, KVM_SET_PIT2, EINVAL, "KVM_SET_PIT2"),
+	REQUEST(STAGE_DIRTY, KVM_SET_USER_MEMORY_REGION, ENOMEM, "does not log the pages"),
+	REQUEST(STAGE_DIRTY, KVM_GET_DIRTY_LOG, ENOENT, "does not tell which pages"),
+};
+
+struct world {
+	struct vm vm;
+	struct kvm_vm *kvm;
+	struct err e;
+};
+
+static int make(struct world *w)
+{
+	int rc = kvm_vm_new(&w->vm, &w->kvm, &w->e);
+
+	if (!rc)
+		rc = kvm_vcpu_new(w->kvm, 0, NULL, &w->vm.vcpu[0], &w->e);
+	if (!rc)
+		w->vm.nvcpus = 1;
+	return rc;
+}
+
+static int set(struct world *w)
+{
+	struct vcpu *v = w->vm.vcpu[0];
+	struct x86_state st;
+
+	v->ops->get_state(v, &st);
+	st.msr.lstar = 1; /* so that something is to be written */
+	st.vmx.on = 1;
+	return v->ops->set_state(v, &st, &w->e);
+}
+
+static int run(struct world *w)
+{
+	struct vcpu *v = w->vm.vcpu[0];
+	enum run_exit x;
+
+	assert_int_equal(debug_add(&w->vm, &(struct debug_point){0x1000, 1, DEBUG_HARD_BREAK}), 0);
+	x = v->ops->run(v, &w->e);
+	return x == RUN_ERROR || x == RUN_TRIPLE_FAULT ? -w->e.code : 0;
+}
+
+static int dirty(struct world *w)
+{
+	int rc = dirty_log(&w->vm, true, &w->e);
+
+	return rc ? rc : dirty_collect(&w->vm, &w->e);
+}
+
+static int take(struct world *w, enum stage stage)
+{
+	if (stage == STAGE_MAKE)
+		return make(w);
+	armed = false;
+	assert_int_equal(make(w), 0);
+	armed = true;
+	switch (stage) {
+	case STAGE_SET: return set(w);
+	case STAGE_RUN: return run(w);
+	case STAGE_RESET: return kvm_vm_reset(w->kvm, &w->e);
+	default: return dirty(w);
+	}
+}
+
+static int open_files(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return fd; /* the lowest that is free */
+}
+
+static void each_refusal_is_said(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world *w = calloc(1, sizeof(*w));
+		struct log *log = log_new(stderr, "");
+		int files = open_files(), rc;
+
+		refuse = rows[i].what;
+		armed = true;
+		assert_int_equal(vm_init(&w->vm, log, clock_host(), &w->e), 0);
+		assert_int_equal(ram_add(&w->vm.ram, 0, RAM_SIZE, false, &w->e), 0);
+		rc = take(w, rows[i].stage);
+		if (rc >= 0 || !strstr(w->e.text, rows[i].text) || strchr(w->e.text, '\n'))
+			fail_msg("row %u, '%s': %d '%s'", i, rows[i].text, rc, w->e.text);
+		vm_destroy(&w->vm);
+		kvm_vm_free(w->kvm);
+		log_free(log);
+		free(w);
+		if (open_files() != files)
+			fail_msg("row %u, '%s': a file stays open", i, rows[i].text);
+	}
+}
+
+/* With nothing refused all of it works: the rows above are about what they say. */
+static void nothing_refused(void **state)
+{
+	for (enum stage stage = STAGE_MAKE; stage <= STAGE_DIRTY; stage++) {
+		struct world w = {0};
+		struct log *log = log_new(stderr, "");
+
+		if (stage == STAGE_RUN) /* would not end */
+			continue;
+		memset(&refuse, 0, sizeof(refuse));
+		assert_int_equal(vm_init(&w.vm, log, clock_host(), &w.e), 0);
+		assert_int_equal(ram_add(&w.vm.ram, 0, RAM_SIZE, false, &w.e), 0);
+		if (take(&w, stage))
+			fail_msg("stage %d: %s", stage, w.e.text);
+		vm_destroy(&w.vm);
+		kvm_vm_free(w.kvm);
+		log_free(log);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_refused), cmocka_unit_test(each_refusal_is_said)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
