@@ -23,6 +23,8 @@ static void fields_make(struct world *w, u64 *f, u8 how)
 	f[VMCS_PROC] = e.must[VMX_PROC] | (u32)VMX_PROC_PROC2 | (how & 8 ? VMX_PROC_TPR_SHADOW : 0) |
 		       (how & 16 ? VMX_PROC_IO_BITMAPS | VMX_PROC_MSR_BITMAPS : 0);
 	f[VMCS_PROC2] = (how & 4 ? VMX_PROC2_EPT | VMX_PROC2_VPID : 0) | (how & 128 ? VMX_PROC2_UNRESTRICTED : 0);
+	if ((how & 68) == 68)
+		f[VMCS_PROC2] |= VMX_PROC2_VMFUNC | VMX_PROC2_VE | VMX_PROC2_MBEC | VMX_PROC2_PLE;
 	f[VMCS_PROC] &= e.may[VMX_PROC];
 	f[VMCS_PROC2] &= e.may[VMX_PROC2];
 	f[VMCS_EXIT] = e.must[VMX_EXIT] | VMX_EXIT_HOST64 | VMX_EXIT_LOAD_PAT | VMX_EXIT_LOAD_EFER | VMX_EXIT_SAVE_EFER;
@@ -31,6 +33,9 @@ static void fields_make(struct world *w, u64 *f, u8 how)
 	f[VMCS_EXCEPTIONS] = how & 32 ? 0xffffffff : 0;
 	f[VMCS_VPID] = 1;
 	f[VMCS_EPTP] = W_NESTED | 3 << 3 | 6 | (how & 64 ? EPTP_AD : 0);
+	f[VMCS_FUNCTIONS] = VMX_FUNCTION_EPTP;
+	f[VMCS_EPTP_LIST] = H_AREA;
+	f[VMCS_VE_AREA] = APIC;
 	f[VMCS_LINK] = ~0ull;
 	f[VMCS_IO_BITMAP_A] = H_BITMAPS;
 	f[VMCS_IO_BITMAP_B] = H_BITMAPS + 0x1000;
