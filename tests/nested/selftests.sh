@@ -11,6 +11,7 @@ model=$3
 shift 3
 wanted=$(echo "$*" | tr ' ' ,)
 limit=${LIMIT:-600}
+module=${MODULE:-nested=1} # parameters of kvm_amd or kvm_intel, with commas between
 source=/usr/src/linux-source-6.1.tar.xz
 build=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/nestbox/selftests
 tmp=$(mktemp -d)
@@ -38,7 +39,7 @@ guest_new "$root" <<'INIT'
 mount -t debugfs debug /sys/kernel/debug
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
-sh /load-kvm-$vendor nested=1
+sh /load-kvm-$vendor $(echo "$module" | tr , ' ')
 wanted=$(echo "${wanted:-}" | tr , ' ')
 cd /tmp
 for test in ${wanted:-$(ls /t)}; do
@@ -59,7 +60,7 @@ done
 guest_pack "$root" "$tmp/initrd"
 
 "$nestbox" run --accel soft --cpu "$model" --smp 2 --memory 3G --kernel "$tree"/boot/vmlinuz-* --initrd "$tmp/initrd" \
-	--append "console=ttyS0 quiet panic=-1 limit=$limit${wanted:+ wanted=$wanted}" </dev/null >"$tmp/out" 2>"$tmp/err" || {
+	--append "console=ttyS0 quiet panic=-1 limit=$limit module=$module${wanted:+ wanted=$wanted}" </dev/null >"$tmp/out" 2>"$tmp/err" || {
 	tail -n 40 "$tmp/out" "$tmp/err"
 	exit 1
 }
