@@ -69,9 +69,10 @@ int init_command_start(struct init *in);
 void init_command_wait(struct init *in);
 void init_command_next(struct init *in, struct machine *m);
 
-/* init.c: the way of an error out of a level. */
+/* init.c */
 /* In a kept chain: all is there; sends the kernel's log. */
 void init_up(const struct init *in);
+/* The way of an error out of a level. */
 void init_report(const struct init *in, const char *kind, const char *what, const char *why);
 
 #endif

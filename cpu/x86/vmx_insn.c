@@ -200,6 +200,16 @@ static enum outcome vmcs_access(struct x86_cpu *cpu, enum x86_exit exit, u64 bit
 	return o;
 }
 
+/* false: VMREAD or VMWRITE has failed, for want of a VMCS or of the field. */
+static bool has_field(struct x86_cpu *cpu, const struct vmcs *v, enum vmcs_field f)
+{
+	if (!v)
+		vmx_fail_invalid(cpu);
+	else if (f == VMCS_NONE)
+		vmx_fail(cpu, VMERR_NO_FIELD);
+	return v && f != VMCS_NONE;
+}
+
 HANDLER(op_vmread)
 {
 	unsigned size = in_code64(cpu) ? 8 : 4;
@@ -210,14 +220,8 @@ HANDLER(op_vmread)
 	encoding = reg_operand(cpu, in->src);
 	TRY(cpu, in, vmcs_access(cpu, EXIT_VMREAD, cpu->c.vmx.vmread_bitmap, encoding, false, &v));
 	f = vmcs_find(encoding);
-	if (!v) {
-		vmx_fail_invalid(cpu);
+	if (!has_field(cpu, v, f))
 		LEAVE(cpu, in, OUT_END);
-	}
-	if (f == VMCS_NONE) {
-		vmx_fail(cpu, VMERR_NO_FIELD);
-		LEAVE(cpu, in, OUT_END);
-	}
 	value = field_get(v, f, encoding);
 	if (in->flags & IN_MEM)
 		TRY(cpu, in, operand_write(cpu, in, size, value));
@@ -241,14 +245,8 @@ HANDLER(op_vmwrite)
 	else
 		value = reg_operand(cpu, in->src);
 	f = vmcs_find(encoding);
-	if (!v) {
-		vmx_fail_invalid(cpu);
+	if (!has_field(cpu, v, f))
 		LEAVE(cpu, in, OUT_END);
-	}
-	if (f == VMCS_NONE) {
-		vmx_fail(cpu, VMERR_NO_FIELD);
-		LEAVE(cpu, in, OUT_END);
-	}
 	if (VMCS_TYPE(encoding) == VMCS_TYPE_EXIT && !(cpu->vmx_cap[VMX_CAP_MISC] & VMX_MISC_VMWRITE_ANY)) {
 		vmx_fail(cpu, VMERR_READ_ONLY);
 		LEAVE(cpu, in, OUT_END);
