@@ -128,7 +128,11 @@ static bool table_address(const struct xlate *x, struct walk_mem *m, u64 gpa, u6
 	*pa = sub.pa;
 	if (unlikely((sub.pa & ~0xfffull) + 1 == x->next->apic_page)) {
 		w->stage = 1;
+		w->table = true;
 		w->why = WALK_APIC;
+		w->ve = false;
+		w->error = 0;
+		w->fault_gpa = gpa;
 		w->pa = sub.pa;
 		return false;
 	}
