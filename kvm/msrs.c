@@ -49,8 +49,6 @@ struct msr_place {
 #define AT_kvm_wall_clock  FIELD(msr.kvm_wall_clock)
 #define AT_kvm_system_time FIELD(msr.kvm_system_time)
 #define AT_tsc_ratio	   FIELD(msr.tsc_ratio)
-#define AT_perf_ctl	   FIELD(msr.perf_ctl)
-#define AT_perf_core	   offsetof(struct x86_state, msr.perf_ctl), 2, 8 * 6
 #define AT_hwcr		   FIELD(msr.hwcr)
 #define AT_vm_cr	   FIELD(svm.vm_cr)
 #define AT_vm_hsave_pa	   FIELD(svm.hsave_pa)
@@ -58,7 +56,6 @@ struct msr_place {
 _Static_assert(offsetof(struct x86_msrs, mtrr_mask) - offsetof(struct x86_msrs, mtrr_base) == 8 * X86_MTRR_VAR,
 	       "pitch");
 _Static_assert(offsetof(struct x86_msrs, mc_misc) - offsetof(struct x86_msrs, mc_ctl) == 3 * 8 * X86_MC_BANKS, "pitch");
-_Static_assert(offsetof(struct x86_msrs, perf_ctr) - offsetof(struct x86_msrs, perf_ctl) == 8 * 6, "pitch");
 
 static const struct msr_place places[] = {
 #define MSR_KEEP(index, count, name, vendors, feature, field, mask) {index, count, MSR_##vendors, FIELD(field)},

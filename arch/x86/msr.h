@@ -41,8 +41,6 @@ enum x86_msr_call {
 	MSR_CALL_kvm_wall_clock,
 	MSR_CALL_kvm_system_time,
 	MSR_CALL_efer,
-	MSR_CALL_perf_ctl,
-	MSR_CALL_perf_core,
 	MSR_CALL_hwcr,
 	MSR_CALL_vm_cr,
 	MSR_CALL_vm_hsave_pa,

@@ -71,8 +71,6 @@ static const struct desc_field msr_rows[] = {
 	DESC_INT(struct x86_msrs, patch_level),
 	DESC_INT(struct x86_msrs, tsc_ratio),
 	DESC_ARR(struct x86_msrs, osvw),
-	DESC_ARR(struct x86_msrs, perf_ctl),
-	DESC_ARR(struct x86_msrs, perf_ctr),
 	DESC_INT(struct x86_msrs, kvm_wall_clock),
 	DESC_INT(struct x86_msrs, kvm_system_time),
 	DESC_INT(struct x86_msrs, ucode_rev),

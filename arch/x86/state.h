@@ -64,7 +64,6 @@ struct x86_msrs {
 	u64 last_branch[4]; /* AMD: LastBranchFromIP, LastBranchToIP, LastIntFromIP, LastIntToIP */
 	u64 hwcr, syscfg, ls_cfg, de_cfg, nb_cfg, patch_level, tsc_ratio; /* AMD */
 	u64 osvw[2];
-	u64 perf_ctl[6], perf_ctr[6]; /* AMD core counters: hold values, do not count */
 	u64 kvm_wall_clock, kvm_system_time; /* KVM-compatible clock, leaf 40000100h */
 	u64 ucode_rev;
 };

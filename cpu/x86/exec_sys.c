@@ -10,9 +10,6 @@
 #include "cpu/x86/int.h"
 #include "cpu/x86/seg.h"
 
-#define PERF_COUNTERS_K7   4u
-#define PERF_COUNTERS_CORE 6u
-
 HANDLER(op_hlt)
 {
 	cpu->st.activity = ACT_HALTED;
@@ -101,22 +98,14 @@ HANDLER(op_rdpid)
 	NEXT(cpu, in);
 }
 
-/* AMD's counters hold what is written to them. Intel's architectural ones are not offered (CPUID leaf 0Ah is 0): every
- * index is #GP(0). */
+/* No counter is offered (CPUID leaf 0Ah is 0; AMD's MSRs raise #GP): every index is #GP(0). */
 HANDLER(op_rdpmc)
 {
-	u32 n = (u32)cpu->st.gpr[RCX], have = 0;
-
-	if (cpu->st.vendor == X86_AMD)
-		have = x86_has(cpu->model, X86F_PERFCTR_CORE) ? PERF_COUNTERS_CORE : PERF_COUNTERS_K7;
 	if (!(cpu->st.cr4 & CR4_PCE) && cpu->st.cpl)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (x86_exit_wanted(cpu, EXIT_RDPMC))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_RDPMC, 0, 0));
-	if (n >= have)
-		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
-	put_edx_eax(cpu, cpu->st.msr.perf_ctr[n]);
-	NEXT(cpu, in);
+	LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 }
 
 /* #UD above CPL 0, not #GP. */

@@ -259,35 +259,6 @@ static bool efer_write(struct x86_cpu *cpu, unsigned n, u64 v)
 	return true;
 }
 
-#define PERF_CTL_EN BIT(22)
-
-static bool perf_ctl_read(struct x86_cpu *cpu, unsigned n, u64 *v)
-{
-	*v = cpu->st.msr.perf_ctl[n];
-	return true;
-}
-static bool perf_ctl_write(struct x86_cpu *cpu, unsigned n, u64 v)
-{
-	if (v & PERF_CTL_EN)
-		log_limit(cpu->vm->log, "performance counters hold values, they do not count");
-	cpu->st.msr.perf_ctl[n] = v;
-	return true;
-}
-
-/* The same counters as PERF_CTL and PERF_CTR, six of them, control and counter in turn. */
-static bool perf_core_read(struct x86_cpu *cpu, unsigned n, u64 *v)
-{
-	*v = n & 1 ? cpu->st.msr.perf_ctr[n / 2] : cpu->st.msr.perf_ctl[n / 2];
-	return true;
-}
-static bool perf_core_write(struct x86_cpu *cpu, unsigned n, u64 v)
-{
-	if (!(n & 1))
-		return perf_ctl_write(cpu, n / 2, v);
-	cpu->st.msr.perf_ctr[n / 2] = v & MASK(48);
-	return true;
-}
-
 #define HWCR_TSC_FREQ_SEL BIT(24) /* read-only: the counter runs at P0's frequency */
 #define HWCR_WRITABLE	  (BIT(3) | BIT(4) | BIT(6) | BIT(8) | BIT(10) | HWCR_MC_STATUS_WR_EN)
 
@@ -362,8 +333,6 @@ const struct msr_call msr_calls[MSR_CALLS] = {
 	CALL(kvm_wall_clock),
 	CALL(kvm_system_time),
 	CALL(efer),
-	CALL(perf_ctl),
-	CALL(perf_core),
 	CALL(hwcr),
 	CALL(vm_cr),
 	CALL(vm_hsave_pa),

@@ -10,7 +10,7 @@
 ASM64(rdmsr, "rdmsr")
 ASM64(wrmsr, "wrmsr")
 
-static const char *const models[] = {"EPYC", "EPYC-Milan,+perfctr_core", "Haswell-noTSX-IBRS", "Skylake-Client,+la57"};
+static const char *const models[] = {"EPYC", "EPYC-Milan", "Haswell-noTSX-IBRS", "Skylake-Client,+la57"};
 
 static enum outcome rd(struct world *w, u32 index)
 {
