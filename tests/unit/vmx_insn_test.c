@@ -215,10 +215,11 @@ static void faults(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(all_insns); i++) {
 		for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
 			for (unsigned in = 0; in < 2; in++) {
-				struct world *w = VMX_WORLD(call);
+				struct world *w;
 
 				if (in && !cpl)
 					continue;
+				w = VMX_WORLD(call);
 				w->st.vmx.on = in;
 				w->st.cpl = cpl;
 				w->st.seg[CS].sel |= cpl;
