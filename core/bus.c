@@ -36,6 +36,8 @@ int bus_add(struct bus *bus, u64 base, u64 size, const struct bus_ops *ops, void
 	memmove(&bus->range[at + 1], &bus->range[at], (bus->n - at) * sizeof(bus->range[0]));
 	bus->range[at] = (struct bus_range){.base = base, .size = size, .ops = ops, .dev = dev, .name = name};
 	bus->n++;
+	if (bus->engine.added && ops->doorbell)
+		bus->engine.added(bus->engine.ctx, &bus->range[at]);
 	return 0;
 }
 
@@ -45,6 +47,8 @@ void bus_remove(struct bus *bus, u64 base, void *dev)
 
 	if (at == bus->n || bus->range[at].base != base || bus->range[at].dev != dev)
 		return;
+	if (bus->engine.removed && bus->range[at].ops->doorbell)
+		bus->engine.removed(bus->engine.ctx, &bus->range[at]);
 	bus->n--;
 	memmove(&bus->range[at], &bus->range[at + 1], (bus->n - at) * sizeof(bus->range[0]));
 }

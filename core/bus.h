@@ -15,6 +15,10 @@
 struct bus_ops {
 	u64 (*read)(void *dev, u64 offset, unsigned size);
 	void (*write)(void *dev, u64 offset, unsigned size, u64 value);
+	/* Optional: the offset of the i-th doorbell, false: there are no more. A write to one, of whatever size and
+	 * value, only says that there is something to look at, so an engine may hand it on a little later, and several
+	 * as one. */
+	bool (*doorbell)(void *dev, unsigned i, u64 *offset);
 };
 
 struct bus_range {
@@ -24,12 +28,21 @@ struct bus_range {
 	const char *name; /* a literal */
 };
 
+/* An engine that takes doorbells without stopping the processor is told, with vm->lock held, of the ranges with
+ * doorbells: when they are on the bus, and before they leave it. */
+struct bus_engine {
+	void (*added)(void *ctx, const struct bus_range *r);
+	void (*removed)(void *ctx, const struct bus_range *r);
+	void *ctx;
+};
+
 #define BUS_RANGES 128
 
 struct bus {
 	const char *name; /* "port", "mmio" */
 	struct log *log;
 	enum trace_topic topic;
+	struct bus_engine engine; /* all NULL: every write comes to the bus at once */
 	unsigned n;
 	struct bus_range range[BUS_RANGES]; /* sorted by base, never overlapping */
 };

@@ -58,6 +58,7 @@ struct virtio_ops {
 	void (*reset)(void *dev);
 	/* The driver rang queue q: there may be new buffers. Only while DRIVER_OK. */
 	void (*notify)(void *dev, unsigned q);
+	bool patient; /* its driver does not wait for notify to have been done: that may come a little later */
 	/* Device configuration, offset + size <= config_size. config_write may be NULL: read-only. */
 	u64 (*config_read)(void *dev, u32 offset, unsigned size);
 	void (*config_write)(void *dev, u32 offset, unsigned size, u64 value);

@@ -251,6 +251,7 @@ static const struct virtio_ops blk_ops = {
 	.id = VIRTIO_ID_BLOCK,
 	.features = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE),
 	.queue_size = QUEUE_SIZE,
+	.patient = true,
 	.config_size = offsetof(struct virtio_blk_config, unused1),
 	.reset = blk_reset,
 	.notify = blk_notify,

@@ -149,7 +149,15 @@ static void bar_write(void *dev, u64 offset, unsigned size, u64 value)
 	}
 }
 
-const struct bus_ops virtio_pci_bar_ops = {bar_read, bar_write};
+static bool bar_doorbell(void *dev, unsigned i, u64 *offset)
+{
+	const struct virtio_pci *p = dev;
+
+	*offset = AREA_NOTIFY * AREA_SIZE + i * NOTIFY_MULTIPLIER;
+	return p->virtio->ops->patient && i < p->virtio->ops->queues;
+}
+
+const struct bus_ops virtio_pci_bar_ops = {bar_read, bar_write, bar_doorbell};
 
 /* ---- interrupts ---- */
 

@@ -47,6 +47,14 @@ struct kvm_debug_patch {
 	u8 *byte, old;
 };
 
+/* A place whose writes KVM turns into an eventfd's count (doorbell.c). */
+struct kvm_door {
+	u64 addr;
+	int fd;
+	bool used;
+};
+#define KVM_DOORS 64
+
 struct kvm_vm {
 	struct vm *vm;
 	enum x86_vendor vendor; /* of the guest's processors */
@@ -57,6 +65,8 @@ struct kvm_vm {
 	u32 ring_entries;
 	struct timer drain_timer;
 	atomic_uint running; /* vCPUs inside run */
+	int doors_fd;	     /* the doorbells' epoll set; -1: this KVM takes none */
+	struct kvm_door door[KVM_DOORS];
 	bool dirty_log;
 	u32 pins; /* levels of the interrupt inputs */
 	struct kvm_cpuid2 *supported;
@@ -157,6 +167,10 @@ bool kvm_debug_exit(struct kvm_vcpu *v);
 /* dirty.c: slot i of vm->ram as a memory slot; 0, or -errno. */
 int kvm_slot_set(struct kvm_vm *kvm, unsigned i);
 void kvm_dirty_init(struct kvm_vm *kvm);
+
+/* doorbell.c */
+void kvm_doorbells_init(struct kvm_vm *kvm);
+void kvm_doorbells_free(struct kvm_vm *kvm);
 
 /* stats.c */
 void kvm_stats_open(struct kvm_vcpu *v);

@@ -30,6 +30,10 @@ void kvm_irq_set(void *kvm_vm, unsigned pin, bool level);
 int kvm_vcpu_new(struct kvm_vm *kvm, unsigned index, const struct x86_model *model, struct vcpu **out, struct err *e);
 /* The chips in the kernel to their power-on state; the vCPUs have vcpu_ops.reset. No vCPU runs, vm->lock not held. */
 int kvm_vm_reset(struct kvm_vm *kvm, struct err *e);
+/* Readable when a doorbell has rung (core/bus.h); -1: this KVM takes none. */
+int kvm_doorbells_fd(const struct kvm_vm *kvm);
+/* Hands the doorbells that rang to the bus. vm->lock held. */
+void kvm_doorbells_look(struct kvm_vm *kvm);
 void kvm_vm_free(struct kvm_vm *kvm);
 /* Exits so far by KVM's own count (KVM_GET_STATS_FD "exits" of all vCPUs), 0 if KVM does not tell. */
 u64 kvm_exits(struct kvm_vm *kvm);

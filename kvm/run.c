@@ -99,6 +99,9 @@ static enum run_exit run_leave(struct kvm_vcpu *v, enum run_exit exit)
 		exit = RUN_DEBUG;
 	kvm_debug_leave(v);
 	drain(v->kvm);
+	vm_lock(v->kvm->vm);
+	kvm_doorbells_look(v->kvm);
+	vm_unlock(v->kvm->vm);
 	pthread_mutex_lock(&v->kick_lock);
 	v->in_run = false;
 	pthread_mutex_unlock(&v->kick_lock);

@@ -237,7 +237,7 @@ int kvm_vm_new(struct vm *vm, struct kvm_vm **out, struct err *e)
 	if (!kvm)
 		return err_set(e, ENOMEM, "no memory for a KVM VM");
 	kvm->vm = vm;
-	kvm->sys_fd = kvm->fd = -1;
+	kvm->sys_fd = kvm->fd = kvm->doors_fd = -1;
 	pthread_mutex_init(&kvm->debug_lock, NULL);
 	if (!p.usable) {
 		kvm_vm_free(kvm);
@@ -260,6 +260,7 @@ int kvm_vm_new(struct vm *vm, struct kvm_vm **out, struct err *e)
 	halt_poll_off(kvm);
 	kvm_drain_init(kvm);
 	kvm_dirty_init(kvm);
+	kvm_doorbells_init(kvm);
 	vm->msi = (struct msi_sink){msi_send, kvm};
 	vm->apic_ops = NULL;
 	*out = kvm;
@@ -275,6 +276,7 @@ void kvm_vm_free(struct kvm_vm *kvm)
 		timer_cancel(&kvm->drain_timer);
 		vm_unlock(kvm->vm);
 	}
+	kvm_doorbells_free(kvm);
 	if (kvm->fd >= 0)
 		close(kvm->fd);
 	if (kvm->sys_fd >= 0)

@@ -19,6 +19,7 @@
 #include "host/loop.h"
 #include "inspect/code.h"
 #include "inspect/symbols.h"
+#include "kvm/kvm.h"
 #include "machine/dump.h"
 
 /* ---- running ---- */
@@ -241,13 +242,34 @@ static void run_board(struct machine *m, struct err *why)
 	}
 }
 
+/* ---- what KVM takes without stopping a processor ---- */
+
+static void doorbells_rang(void *ctx)
+{
+	struct machine *m = ctx;
+
+	kvm_doorbells_look(m->kvm);
+}
+
+static int watch_doorbells(struct machine *m, struct host_loop *loop, struct err *e)
+{
+	int fd = m->kvm ? kvm_doorbells_fd(m->kvm) : -1;
+
+	if (fd >= 0 && !host_watch_fd(loop, fd, doorbells_rang, m))
+		return err_set(e, ENOMEM, "the event loop does not watch KVM's doorbells");
+	return 0;
+}
+
+/* ---- all of a run ---- */
+
 enum vm_stop machine_run(struct machine *m, struct err *e)
 {
 	struct host_loop *loop = NULL;
 	struct err why = {0};
 	enum vm_stop stop;
 
-	if (host_loop_start(&m->vm, &loop, &why) || backend_start(&m->backend, loop, &why))
+	if (host_loop_start(&m->vm, &loop, &why) || backend_start(&m->backend, loop, &why) ||
+	    watch_doorbells(m, loop, &why))
 		fail(m, &why);
 	else
 		run_board(m, &why);

@@ -62,6 +62,36 @@ static void overlaps_refused(void **state)
 	assert_int_equal(bus_add(&bus, 0x8000, 1, &bytes_ops, &d, "late", &e), -ENOSPC);
 }
 
+static bool two_doorbells(void *dev, unsigned i, u64 *offset)
+{
+	*offset = 4 + 4 * i;
+	return i < 2;
+}
+
+static void told(void *ctx, const struct bus_range *r) { *(u64 *)ctx = r->base; }
+
+/* Only ranges with doorbells, and only those that are there. */
+static void engine_told_of_doorbells(void **state)
+{
+	static const struct bus_ops ops = {bytes_read, bytes_write, two_doorbells};
+	u64 base = 0;
+	struct bus bus = {.name = "mmio", .engine = {told, told, &base}};
+	struct bytes d = {0};
+	struct err e;
+
+	assert_int_equal(bus_add(&bus, 0x100, 16, &bytes_ops, &d, "plain", &e), 0);
+	assert_int_equal(bus_add(&bus, 0x108, 16, &ops, &d, "taken", &e), -EEXIST);
+	assert_int_equal(base, 0);
+	assert_int_equal(bus_add(&bus, 0x200, 16, &ops, &d, "bells", &e), 0);
+	assert_int_equal(base, 0x200);
+	base = 0;
+	bus_remove(&bus, 0x200, &bus);
+	bus_remove(&bus, 0x100, &d);
+	assert_int_equal(base, 0);
+	bus_remove(&bus, 0x200, &d);
+	assert_int_equal(base, 0x200);
+}
+
 static void accesses(void **state)
 {
 	struct bus bus = {.name = "mmio"};
@@ -90,7 +120,8 @@ static void accesses(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(overlaps_refused), cmocka_unit_test(accesses)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(overlaps_refused),
+					   cmocka_unit_test(engine_told_of_doorbells), cmocka_unit_test(accesses)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,6 +33,13 @@ static struct {
 } refuse;
 static bool armed;
 static struct kvm_run *run_page;
+
+/* The doorbells that this KVM takes; a run writes to the one at ring_in_run. */
+static struct {
+	u64 addr;
+	int fd; /* 0: free */
+} bells[4];
+static u64 ring_in_run;
 
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
@@ -87,6 +95,31 @@ static void cpuid(struct kvm_cpuid2 *c)
 	c->entries[2] = (struct kvm_cpuid_entry2){.function = 0x80000001};
 }
 
+static int ioeventfd(const struct kvm_ioeventfd *io)
+{
+	bool gone = io->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
+
+	assert_int_equal(io->len, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bells); i++) {
+		if (gone ? bells[i].addr != io->addr || bells[i].fd != io->fd : bells[i].fd)
+			continue;
+		bells[i].addr = io->addr;
+		bells[i].fd = gone ? 0 : io->fd;
+		return 0;
+	}
+	errno = gone ? ENOENT : ENOSPC;
+	return -1;
+}
+
+/* A write of the guest's to `addr`: true if it is a doorbell, else it would exit. */
+static bool ring(u64 addr)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(bells); i++)
+		if (bells[i].fd && bells[i].addr == addr)
+			return !eventfd_write(bells[i].fd, 1);
+	return false;
+}
+
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -112,7 +145,12 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 		((struct kvm_nested_state *)arg)->hdr.vmx.vmxon_pa = NO_VMXON;
 		((struct kvm_nested_state *)arg)->hdr.vmx.vmcs12_pa = NO_VMXON;
 		return 0;
-	case KVM_RUN: run_page->exit_reason = refuse.exit_reason; return 0;
+	case KVM_IOEVENTFD: return ioeventfd(arg);
+	case KVM_RUN:
+		if (ring_in_run)
+			assert_true(ring(ring_in_run));
+		run_page->exit_reason = refuse.exit_reason;
+		return 0;
 	default:
 		if (_IOC_DIR(request) == _IOC_READ)
 			memset(arg, 0, _IOC_SIZE(request));
@@ -312,9 +350,109 @@ static void nothing_refused(void **state)
 	}
 }
 
+/* ---- doorbells ---- */
+
+#define BELLS 0x10000000u
+
+static u64 no_read(void *dev, u64 offset, unsigned size) { return 0; }
+static void count(void *dev, u64 offset, unsigned size, u64 value) { ((unsigned *)dev)[offset / 4]++; }
+static bool bell(void *dev, unsigned i, u64 *offset)
+{
+	*offset = 4 * i;
+	return i < 3;
+}
+static const struct bus_ops bell_ops = {no_read, count, bell};
+
+static bool rang(const struct kvm_vm *kvm)
+{
+	struct pollfd p = {.fd = kvm_doorbells_fd(kvm), .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* What rings is told once each time that somebody looks, in whatever way that comes. */
+static void check_bells(struct world *w)
+{
+	struct vm *vm = &w->vm;
+	unsigned n[3] = {0};
+
+	assert_int_equal(bus_add(&vm->mmio, BELLS, 16, &bell_ops, n, "bells", &w->e), 0);
+	assert_false(rang(w->kvm));
+	for (unsigned i = 1; i <= 3; i++) { /* edges: nobody empties the eventfd */
+		assert_true(ring(BELLS + 4) && ring(BELLS + 4));
+		assert_true(rang(w->kvm));
+		kvm_doorbells_look(w->kvm);
+		assert_false(rang(w->kvm));
+		assert_true(!n[0] && n[1] == i && !n[2]);
+	}
+	ring_in_run = BELLS + 8; /* and the guest stops there */
+	assert_int_equal(vm->vcpu[0]->ops->run(vm->vcpu[0], &w->e), RUN_TRIPLE_FAULT);
+	ring_in_run = 0;
+	assert_true(n[1] == 3 && n[2] == 1);
+	assert_true(ring(BELLS));
+	bus_remove(&vm->mmio, BELLS, n);
+	assert_int_equal(n[0], 1);
+	assert_false(ring(BELLS) || ring(BELLS + 4) || ring(BELLS + 8));
+	assert_int_equal(bus_add(&vm->mmio, 2 * BELLS, 16, &bell_ops, n, "bells", &w->e), 0);
+	assert_false(ring(BELLS));
+	assert_true(ring(2 * BELLS + 8));
+	kvm_doorbells_look(w->kvm);
+	assert_true(n[0] == 1 && n[1] == 3 && n[2] == 2);
+}
+
+/* Where KVM takes none, the writes go on coming to the bus. */
+static void check_no_bells(struct world *w)
+{
+	unsigned n[3] = {0};
+
+	assert_int_equal(bus_add(&w->vm.mmio, BELLS, 16, &bell_ops, n, "bells", &w->e), 0);
+	assert_false(ring(BELLS));
+	vm_mmio_write(&w->vm, BELLS, 2, 0);
+	assert_int_equal(n[0], 1);
+	assert_int_equal(w->vm.vcpu[0]->ops->run(w->vm.vcpu[0], &w->e), RUN_TRIPLE_FAULT);
+	bus_remove(&w->vm.mmio, BELLS, n);
+	assert_int_equal(n[0], 1);
+}
+
+static void doorbells(void **state)
+{
+	static const __typeof__(refuse) ways[] = {
+		{.exit_reason = KVM_EXIT_SHUTDOWN},
+		{.exit_reason = KVM_EXIT_SHUTDOWN, .cap = KVM_CAP_IOEVENTFD + 1},
+		{.exit_reason = KVM_EXIT_SHUTDOWN, .cap = KVM_CAP_IOEVENTFD_ANY_LENGTH + 1},
+		{.exit_reason = KVM_EXIT_SHUTDOWN, .request = KVM_IOEVENTFD, .code = ENOSPC},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct world *w = calloc(1, sizeof(*w));
+		struct log *log = log_new(stderr, "");
+		int files = open_files();
+
+		refuse = ways[i];
+		armed = true;
+		memset(bells, 0, sizeof(bells));
+		assert_int_equal(vm_init(&w->vm, log, clock_host(), &w->e), 0);
+		assert_int_equal(ram_add(&w->vm.ram, 0, RAM_SIZE, false, &w->e), 0);
+		assert_int_equal(make(w), 0);
+		if (i)
+			check_no_bells(w);
+		else
+			check_bells(w);
+		vm_destroy(&w->vm);
+		kvm_vm_free(w->kvm);
+		log_free(log);
+		free(w);
+		assert_int_equal(open_files(), files);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_refused), cmocka_unit_test(each_refusal_is_said)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_refused),
+		cmocka_unit_test(each_refusal_is_said),
+		cmocka_unit_test(doorbells),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
