@@ -61,4 +61,36 @@ static inline unsigned apic_page_highest(const u8 *p, u32 base)
 	return 0;
 }
 
+/* PPR from TPR and the highest vector in service, 0 if none is: SDM vol. 3 29.1.3 "PPR Virtualization"; APM vol. 2
+ * 16.6.4 "Task and Processor Priorities". */
+static inline void apic_page_ppr_update(u8 *p, unsigned in_service)
+{
+	u32 tpr = apic_page_get(p, APIC_TPR) & 0xff;
+
+	apic_page_put(p, APIC_PPR, tpr >> 4 >= in_service >> 4 ? tpr : in_service & 0xf0);
+}
+
+/* The registers whose virtual copy both vendors let a guest write and read; TPR is each one's own matter: SDM vol. 3
+ * 29.4.2, 29.4.3.1; APM vol. 2 table 15-22 "Guest vAPIC Register Access Behavior". */
+static inline bool apic_page_writable(u32 at)
+{
+	switch (at) {
+	case APIC_ID:
+	case APIC_EOI:
+	case APIC_LDR:
+	case APIC_DFR:
+	case APIC_SVR:
+	case APIC_ESR:
+	case APIC_ICR_LO:
+	case APIC_ICR_HI:
+	case APIC_COUNT:
+	case APIC_DIVIDE: return true;
+	default: return at >= APIC_LVT && at < APIC_LVT_END;
+	}
+}
+static inline bool apic_page_readable(u32 at)
+{
+	return apic_page_writable(at) || at == APIC_VERSION || (at >= APIC_ISR && at < APIC_IRR_END);
+}
+
 #endif

@@ -44,8 +44,6 @@ enum ipi_result { IPI_BAD_TYPE, IPI_NOT_RUNNING, IPI_BAD_TARGET, IPI_BAD_PAGE, I
 
 static u8 *page(struct x86_cpu *cpu) { return svm_page(cpu, cpu->c.avic.page, true); }
 static void page_written(struct x86_cpu *cpu) { svm_page_written(cpu, cpu->c.avic.page); }
-static void raise(struct x86_cpu *cpu, u32 bits) { atomic_fetch_or(&cpu->c.attention, bits); }
-static void lower(struct x86_cpu *cpu, u32 bits) { atomic_fetch_and(&cpu->c.attention, ~bits); }
 
 static u32 *word(u8 *p, u32 base, unsigned vector) { return (u32 *)(p + apic_page_bit_at(base, vector)); }
 static void bit_set(u8 *p, u32 base, unsigned vector)
@@ -57,23 +55,15 @@ static void bit_clear(u8 *p, u32 base, unsigned vector)
 	__atomic_fetch_and(word(p, base, vector), ~(1u << vector % 32), __ATOMIC_SEQ_CST);
 }
 
-/* APM vol. 2 16.6.4 "Task and Processor Priorities". */
-static void ppr_update(u8 *p)
-{
-	u32 tpr = apic_page_get(p, APIC_TPR) & 0xff, isr = apic_page_highest(p, APIC_ISR);
-
-	apic_page_put(p, APIC_PPR, tpr >> 4 >= isr >> 4 ? tpr : isr & 0xf0);
-}
-
 int avic_pending(struct x86_cpu *cpu)
 {
 	u8 *p = cpu->c.avic.on ? page(cpu) : NULL;
 	unsigned vector;
 
-	lower(cpu, ATT_VIRQ); /* before IRR is read: who sets a bit later raises it again */
+	attention_clear(cpu, ATT_VIRQ); /* before IRR is read: who sets a bit later raises it again */
 	if (!p)
 		return -1;
-	ppr_update(p);
+	apic_page_ppr_update(p, apic_page_highest(p, APIC_ISR));
 	page_written(cpu);
 	vector = apic_page_highest(p, APIC_IRR);
 	return vector >> 4 > apic_page_get(p, APIC_PPR) >> 4 ? (int)vector : -1;
@@ -82,7 +72,7 @@ int avic_pending(struct x86_cpu *cpu)
 static void evaluate(struct x86_cpu *cpu)
 {
 	if (avic_pending(cpu) >= 0)
-		raise(cpu, ATT_VIRQ);
+		attention_raise(cpu, ATT_VIRQ);
 }
 
 void avic_accept(struct x86_cpu *cpu, unsigned vector)
@@ -242,7 +232,7 @@ void avic_written(struct x86_cpu *cpu)
 	u32 at = cpu->c.avic.written & 0xff0;
 	u8 *p = page(cpu);
 
-	lower(cpu, ATT_VAPIC);
+	attention_clear(cpu, ATT_VAPIC);
 	if (!cpu->c.avic.written || !p)
 		return;
 	cpu->c.avic.written = 0;
@@ -272,45 +262,11 @@ void avic_written(struct x86_cpu *cpu)
 /* Table 15-22 "Guest vAPIC Register Access Behavior": what is not allowed at all is a fault. */
 static bool may_read(u32 at)
 {
-	switch (at) {
-	case APIC_ID:
-	case APIC_VERSION:
-	case APIC_TPR:
-	case APIC_APR:
-	case APIC_PPR:
-	case APIC_EOI:
-	case APIC_RRD:
-	case APIC_LDR:
-	case APIC_DFR:
-	case APIC_SVR:
-	case APIC_ESR:
-	case APIC_ICR_LO:
-	case APIC_ICR_HI:
-	case APIC_COUNT:
-	case APIC_DIVIDE: return true;
-	default: return (at >= APIC_ISR && at < APIC_IRR_END) || (at >= APIC_LVT && at < APIC_LVT_END);
-	}
+	return apic_page_readable(at) || at == APIC_TPR || at == APIC_APR || at == APIC_PPR || at == APIC_RRD;
 }
 
 /* Stored, and then accelerated or a trap. */
-static bool may_write(u32 at)
-{
-	switch (at) {
-	case APIC_ID:
-	case APIC_TPR:
-	case APIC_EOI:
-	case APIC_RRD:
-	case APIC_LDR:
-	case APIC_DFR:
-	case APIC_SVR:
-	case APIC_ESR:
-	case APIC_ICR_LO:
-	case APIC_ICR_HI:
-	case APIC_COUNT:
-	case APIC_DIVIDE: return true;
-	default: return at >= APIC_LVT && at < APIC_LVT_END;
-	}
-}
+static bool may_write(u32 at) { return apic_page_writable(at) || at == APIC_TPR || at == APIC_RRD; }
 
 enum outcome avic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned want, u8 **host)
 {
@@ -323,11 +279,11 @@ enum outcome avic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned wa
 		return x86_exit(cpu, EXIT_AVIC_NOACCEL, at | (write ? NOACCEL_WRITE : 0), 0);
 	if (write) {
 		if (!(cpu->c.mode & MODE_SINGLE)) {
-			raise(cpu, ATT_ALONE);
+			attention_raise(cpu, ATT_ALONE);
 			return OUT_RETRY;
 		}
 		cpu->c.avic.written = at | APIC_WRITTEN;
-		raise(cpu, ATT_VAPIC);
+		attention_raise(cpu, ATT_VAPIC);
 	}
 	*host = p + off;
 	return OUT_NEXT;
@@ -356,7 +312,7 @@ enum outcome avic_msr(struct x86_cpu *cpu, u32 msr, bool write, u64 *v)
 		return x86_fault(cpu, EXC_GP, 0);
 	apic_page_put(p, at, (u32)*v);
 	cpu->c.avic.written = at | APIC_WRITTEN;
-	raise(cpu, ATT_VAPIC);
+	attention_raise(cpu, ATT_VAPIC);
 	return OUT_NEXT;
 }
 
@@ -365,7 +321,7 @@ void avic_clear(struct x86_cpu *cpu)
 	if (likely(!cpu->c.avic.on))
 		return;
 	memset(&cpu->c.avic, 0, sizeof(cpu->c.avic));
-	lower(cpu, ATT_VIRQ | ATT_VAPIC | ATT_ALONE);
+	attention_clear(cpu, ATT_VIRQ | ATT_VAPIC | ATT_ALONE);
 }
 
 void avic_load(struct x86_cpu *cpu, const struct vmcb_control *v)

@@ -376,6 +376,9 @@ static inline bool x86_exit_wanted(const struct x86_cpu *cpu, enum x86_exit e)
 enum outcome x86_deliver(struct x86_cpu *cpu);
 /* Sets attention bits of another processor, and wakes it. Any thread. */
 void x86_attract(struct x86_cpu *cpu, u32 bits);
+/* The same by the vCPU's own thread: the run loop looks before the next block. */
+static inline void attention_raise(struct x86_cpu *cpu, u32 bits) { atomic_fetch_or(&cpu->c.attention, bits); }
+static inline void attention_clear(struct x86_cpu *cpu, u32 bits) { atomic_fetch_and(&cpu->c.attention, ~bits); }
 /* RFLAGS as the event's delivery saves them. */
 u64 x86_event_flags(const struct x86_cpu *cpu, const struct x86_event *ev);
 /* Looks at attention bits between blocks: NMI, INTR, virtual interrupts, INIT; delivers what is due. Returns true when something was delivered. */

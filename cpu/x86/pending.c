@@ -20,9 +20,6 @@ static void event_deliver(struct x86_cpu *cpu, const struct x86_event *ev)
 	x86_deliver(cpu);
 }
 
-static void attention_clear(struct x86_cpu *cpu, u32 bit) { atomic_fetch_and(&cpu->c.attention, ~bit); }
-static void attention_raise(struct x86_cpu *cpu, u32 bit) { atomic_fetch_or(&cpu->c.attention, bit); }
-
 /* Leaves the guest if it is to be left for this event; the event itself stays pending. */
 static bool exit_instead(struct x86_cpu *cpu, enum x86_exit exit)
 {

@@ -37,9 +37,6 @@ static void bit_clear(u8 *p, u32 base, unsigned v)
 	apic_page_put(p, apic_page_bit_at(base, v), apic_page_get(p, apic_page_bit_at(base, v)) & ~(1u << v % 32));
 }
 
-static void raise(struct x86_cpu *cpu, u32 bit) { atomic_fetch_or(&cpu->c.attention, bit); }
-static void lower(struct x86_cpu *cpu, u32 bit) { atomic_fetch_and(&cpu->c.attention, ~bit); }
-
 /* Guest interrupt status: RVI in bits 7:0, SVI in 15:8 (SDM vol. 3 24.4.2). */
 static u64 *status(struct x86_cpu *cpu)
 {
@@ -50,21 +47,13 @@ static u64 *status(struct x86_cpu *cpu)
 static unsigned rvi(u64 s) { return s & 0xff; }
 static unsigned svi(u64 s) { return s >> 8 & 0xff; }
 
-/* 29.1.3 "PPR Virtualization". */
-static void ppr_update(u8 *p, u64 s)
-{
-	u32 tpr = apic_page_get(p, APIC_TPR) & 0xff;
-
-	apic_page_put(p, APIC_PPR, tpr >> 4 >= svi(s) >> 4 ? tpr : svi(s) & 0xf0);
-}
-
 /* 29.2.1 "Evaluation of Pending Virtual Interrupts". */
 static void evaluate(struct x86_cpu *cpu, const u8 *p, u64 s)
 {
 	if (rvi(s) >> 4 > (apic_page_get(p, APIC_PPR) >> 4 & 15))
-		raise(cpu, ATT_VIRQ);
+		attention_raise(cpu, ATT_VIRQ);
 	else
-		lower(cpu, ATT_VIRQ);
+		attention_clear(cpu, ATT_VIRQ);
 }
 
 void vapic_resume(struct x86_cpu *cpu)
@@ -74,7 +63,7 @@ void vapic_resume(struct x86_cpu *cpu)
 
 	if (!cpu->c.vmx.vid || !p || !s)
 		return;
-	ppr_update(p, *s);
+	apic_page_ppr_update(p, svi(*s));
 	written(cpu);
 	evaluate(cpu, p, *s);
 }
@@ -92,7 +81,7 @@ static void tpr_virtualize(struct x86_cpu *cpu)
 	if (cpu->c.vmx.vid)
 		vapic_resume(cpu);
 	else if (vapic_tpr(cpu) >> 4 < cpu->c.vmx.tpr_threshold)
-		raise(cpu, ATT_TPR);
+		attention_raise(cpu, ATT_TPR);
 }
 
 void vapic_tpr_set(struct x86_cpu *cpu, u8 tpr)
@@ -122,7 +111,7 @@ static void eoi_virtualize(struct x86_cpu *cpu, u8 *p)
 	vector = svi(*s);
 	bit_clear(p, APIC_ISR, vector);
 	*s = rvi(*s) | (u64)apic_page_highest(p, APIC_ISR) << 8;
-	ppr_update(p, *s);
+	apic_page_ppr_update(p, svi(*s));
 	written(cpu);
 	if (cpu->c.vmx.eoi_exit[vector / 64] >> (vector % 64) & 1)
 		exit_behind(cpu, EXIT_VIRTUAL_EOI, vector);
@@ -149,7 +138,7 @@ void vapic_written(struct x86_cpu *cpu)
 	u32 at = cpu->c.vmx.apic_written & 0xff0;
 	u8 *p = page(cpu);
 
-	lower(cpu, ATT_VAPIC);
+	attention_clear(cpu, ATT_VAPIC);
 	if (!cpu->c.vmx.apic_written || !p)
 		return;
 	cpu->c.vmx.apic_written = 0;
@@ -183,48 +172,15 @@ void vapic_written(struct x86_cpu *cpu)
 /* 29.4.2 "Virtualizing Reads from the APIC-Access Page". */
 static bool read_virtual(const struct vmx_cache *x, u32 at)
 {
-	if (at == APIC_TPR)
-		return true;
-	if (!x->apic_reg)
-		return false;
-	switch (at) {
-	case APIC_ID:
-	case APIC_VERSION:
-	case APIC_EOI:
-	case APIC_LDR:
-	case APIC_DFR:
-	case APIC_SVR:
-	case APIC_ESR:
-	case APIC_ICR_LO:
-	case APIC_ICR_HI:
-	case APIC_COUNT:
-	case APIC_DIVIDE: return true;
-	default: return (at >= APIC_ISR && at < APIC_IRR_END) || (at >= APIC_LVT && at < APIC_LVT_END);
-	}
+	return at == APIC_TPR || (x->apic_reg && apic_page_readable(at));
 }
 
 /* 29.4.3.1 "Determining Whether a Write Access is Virtualized". */
 static bool write_virtual(const struct vmx_cache *x, u32 at)
 {
-	if (at == APIC_TPR)
+	if (at == APIC_TPR || (x->vid && (at == APIC_EOI || at == APIC_ICR_LO)))
 		return true;
-	if (x->vid && (at == APIC_EOI || at == APIC_ICR_LO))
-		return true;
-	if (!x->apic_reg)
-		return false;
-	switch (at) {
-	case APIC_ID:
-	case APIC_EOI:
-	case APIC_LDR:
-	case APIC_DFR:
-	case APIC_SVR:
-	case APIC_ESR:
-	case APIC_ICR_LO:
-	case APIC_ICR_HI:
-	case APIC_COUNT:
-	case APIC_DIVIDE: return true;
-	default: return at >= APIC_LVT && at < APIC_LVT_END;
-	}
+	return x->apic_reg && apic_page_writable(at);
 }
 
 static enum outcome access_exit(struct x86_cpu *cpu, u64 la, unsigned type)
@@ -258,11 +214,11 @@ enum outcome vapic_access(struct x86_cpu *cpu, u64 la, unsigned size, unsigned w
 		return access_exit(cpu, la, type);
 	if (want == WALK_W) {
 		if (!(cpu->c.mode & MODE_SINGLE)) {
-			raise(cpu, ATT_ALONE);
+			attention_raise(cpu, ATT_ALONE);
 			return OUT_RETRY;
 		}
 		x->apic_written = at | APIC_WRITTEN;
-		raise(cpu, ATT_VAPIC);
+		attention_raise(cpu, ATT_VAPIC);
 	}
 	*host = p + off;
 	return OUT_NEXT;
@@ -292,7 +248,7 @@ enum vapic_msr vapic_msr_write(struct x86_cpu *cpu, u32 msr, u64 v)
 	memcpy(p + at, &v, sizeof(v));
 	written(cpu);
 	cpu->c.vmx.apic_written = at | APIC_WRITTEN;
-	raise(cpu, ATT_VAPIC);
+	attention_raise(cpu, ATT_VAPIC);
 	return VAPIC_MSR_DONE;
 }
 
@@ -303,7 +259,7 @@ int vapic_take(struct x86_cpu *cpu)
 	u64 *s = status(cpu);
 	unsigned vector;
 
-	lower(cpu, ATT_VIRQ);
+	attention_clear(cpu, ATT_VIRQ);
 	if (!p || !s)
 		return -1;
 	vector = rvi(*s);
