@@ -80,6 +80,7 @@ enum x86_exception {
 #define EFER_LMSLE BIT(13)
 #define EFER_FFXSR BIT(14)
 #define EFER_TCE BIT(15)
+#define EFER_AUTOIBRS BIT(21)
 
 #define XCR0_X87 BIT(0)
 #define XCR0_SSE BIT(1)

@@ -130,8 +130,8 @@ static void cache_leaf(const struct ctx *c, u32 sub, bool amd)
 static void leaf_7(const struct ctx *c, u32 sub)
 {
 	if (sub == 0)
-		c->r[A] = any_feature(c->m, 7, 1);
-	if (sub > 1)
+		c->r[A] = any_feature(c->m, 7, 2) ? 2 : any_feature(c->m, 7, 1);
+	if (sub > 2)
 		return;
 	features(c, 7, sub);
 	if (sub == 0 && x86_has(c->m, X86F_PKU) && (c->env->cr4 & CR4_PKE))

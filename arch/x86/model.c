@@ -98,6 +98,8 @@ static const struct {
 	ON(VNMI, SVM),
 	ON(AVIC, SVM),
 	ON(X2AVIC, AVIC),
+	ON(BHI_CTRL, SPEC_CTRL),
+	ON(ARCH_CAPABILITIES, SPEC_CTRL), /* its IBRS_ALL speaks of IA32_SPEC_CTRL.IBRS */
 #undef ON
 };
 
@@ -269,6 +271,24 @@ int x86_model_parse(const char *spec, struct x86_model *m, struct err *e)
 		return rc;
 	m->tsc_khz = (u32)(clock_tsc_hz() / 1000);
 	return 0;
+}
+
+u64 x86_model_efer(const struct x86_model *m)
+{
+	static const struct {
+		u64 bits;
+		u16 feature;
+	} rows[] = {
+		{EFER_SCE, X86F_SYSCALL},	{EFER_LME | EFER_LMA, X86F_LM}, {EFER_NXE, X86F_NX},
+		{EFER_SVME, X86F_SVM},		{EFER_FFXSR, X86F_FXSR_OPT},	{EFER_TCE, X86F_TCE},
+		{EFER_AUTOIBRS, X86F_AUTOIBRS},
+	};
+	u64 bits = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+		if (x86_has(m, rows[i].feature))
+			bits |= rows[i].bits;
+	return bits;
 }
 
 u64 x86_model_xcr0(const struct x86_model *m)

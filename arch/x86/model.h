@@ -66,6 +66,8 @@ bool x86_model_named(const char *name, struct x86_model *m);
 /* Whether the host's CPUID has the feature's bit and, where registers need it, its XCR0 too. */
 bool x86_host_has(enum x86_feature f);
 
+/* EFER bits that the model defines. APM vol. 2 3.1.7 "Extended Feature Enable Register (EFER)". */
+u64 x86_model_efer(const struct x86_model *m);
 /* XCR0 bits that the model supports. */
 u64 x86_model_xcr0(const struct x86_model *m);
 

@@ -3,7 +3,8 @@
  *
  * A model's features are a chain of sets: each generation adds to the one before. Names follow QEMU's, features are
  * those of the silicon of that name as far as rows of features.def exist, plus what a virtual machine always wants:
- * x2APIC, the TSC deadline timer, an invariant TSC and a local APIC timer that never stops.
+ * x2APIC, the TSC deadline timer, an invariant TSC, a local APIC timer that never stops, and immunity to what
+ * speculating processors suffer from.
  */
 #include <cpuid.h>
 #include <stdlib.h>
@@ -16,6 +17,11 @@
 #define F(name) X86F_##name
 
 static const u16 always[] = {F(X2APIC), F(TSC_DEADLINE), F(TSC_ADJUST), F(HYPERVISOR), F(ARAT), F(INVTSC), END};
+
+/* The software processor runs no guest instruction ahead of its turn: no guest branch, return or load is predicted, and
+ * nothing of one guest stays in a buffer for another. So it says, and kernels leave out what they would do against it. */
+static const u16 immune_amd[] = {F(AUTOIBRS), F(SSB_NO), F(BTC_NO), F(SRSO_NO), F(TSA_SQ_NO), F(TSA_L1_NO), END};
+static const u16 immune_intel[] = {F(ARCH_CAPABILITIES), F(BHI_CTRL), END};
 
 static const u16 common[] = {
 	F(VME),	    F(MONITOR), F(FPU),	     F(DE),	F(PSE),	   F(TSC),    F(MSR),	  F(PAE),	F(MCE),
@@ -36,8 +42,7 @@ static const u16 epyc[] = {
 	F(TOPOEXT),	  F(MMXEXT),
 	F(SVM_NPT),	  F(NRIP_SAVE),
 	F(VMCB_CLEAN),	  F(FLUSHBYASID),
-	F(DECODEASSISTS), F(BTC_NO),
-	F(SRSO_NO),	  F(LBRV),
+	F(DECODEASSISTS), F(LBRV),
 	F(TSC_SCALE),	  F(PAUSEFILTER),
 	F(PFTHRESHOLD),	  F(V_VMSAVE_VMLOAD),
 	F(VGIF),	  F(AVIC),
@@ -166,8 +171,8 @@ static void model_host(struct x86_model *m)
 	/* What the host itself may be denied by the hypervisor above it, but we have. */
 	if (m->vendor == X86_AMD)
 		add_set(m, (const u16[]){F(SVM), F(SVM_NPT), F(NRIP_SAVE), F(VMCB_CLEAN), F(FLUSHBYASID),
-					 F(DECODEASSISTS), F(BTC_NO), F(SRSO_NO), F(LBRV), F(TSC_SCALE), F(PAUSEFILTER),
-					 F(PFTHRESHOLD), F(V_VMSAVE_VMLOAD), F(VGIF), F(AVIC), END});
+					 F(DECODEASSISTS), F(LBRV), F(TSC_SCALE), F(PAUSEFILTER), F(PFTHRESHOLD),
+					 F(V_VMSAVE_VMLOAD), F(VGIF), F(AVIC), END});
 	else
 		x86_set_feature(m, F(VMX), true);
 }
@@ -182,6 +187,7 @@ bool x86_model_named(const char *name, struct x86_model *m)
 	if (strcasecmp(name, "host") == 0) {
 		strcpy(m->name, "host");
 		model_host(m);
+		add_set(m, m->vendor == X86_AMD ? immune_amd : immune_intel);
 		return true;
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -193,6 +199,7 @@ bool x86_model_named(const char *name, struct x86_model *m)
 		m->signature = rows[i].signature;
 		for (unsigned k = 0; rows[i].sets[k]; k++)
 			add_set(m, rows[i].sets[k]);
+		add_set(m, m->vendor == X86_AMD ? immune_amd : immune_intel);
 		return true;
 	}
 	return false;

@@ -231,6 +231,7 @@ static bool bad_pdptes(const u64 *f, const struct vmentry_env *e)
 void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 {
 	*e = (struct vmentry_env){.cr4_allowed = vmx_cr4_allowed(m),
+				  .efer_allowed = x86_model_efer(m),
 				  .phys_bits = m->phys_bits,
 				  .virt_bits = m->virt_bits,
 				  .misc = vmx_cap(m, VMX_CAP_MISC),
@@ -238,8 +239,6 @@ void vmentry_env_init(struct vmentry_env *e, const struct x86_model *m)
 				  .ept_ad = vmx_cap(m, VMX_CAP_EPT_VPID) & VMX_EPT_AD};
 	for (unsigned w = 0; w < VMX_WORDS; w++)
 		vmx_word_allowed(m, (enum vmx_word)w, &e->must[w], &e->may[w]);
-	e->efer_allowed =
-		EFER_LMA | EFER_LME | (x86_has(m, X86F_SYSCALL) ? EFER_SCE : 0) | (x86_has(m, X86F_NX) ? EFER_NXE : 0);
 }
 
 void vmentry_env_memory(struct vmentry_env *e, const struct vmcs *v, u64 current, vmentry_read *read, void *ctx)

@@ -36,7 +36,10 @@ static bool pat_valid(u64 pat)
 	return types == pat && !two_or_three;
 }
 
-static bool avic_on(const struct vmcb_control *c, const struct vmrun_env *e) { return e->avic && (c->int_ctl & VI_AVIC); }
+static bool avic_on(const struct vmcb_control *c, const struct vmrun_env *e)
+{
+	return e->avic && (c->int_ctl & VI_AVIC);
+}
 static bool x2avic_on(const struct vmcb_control *c, const struct vmrun_env *e)
 {
 	return e->x2avic && (c->int_ctl & VI_X2AVIC);
@@ -88,37 +91,27 @@ bool vmrun_check_host(const struct vmcb_save *h, const struct vmrun_env *e)
 	return true;
 }
 
-/* Which CR4 and EFER bits exist, by feature. APM vol. 2 3.1.3 "CR4 Register", 3.1.7 "Extended Feature Enable Register
- * (EFER)". */
+/* Which CR4 bits exist, by feature. APM vol. 2 3.1.3 "CR4 Register". */
 static const struct {
 	u64 bit;
 	enum x86_feature feature;
-} cr4_features[] =
-	{
-		{CR4_VME, X86F_VME},	       {CR4_PVI, X86F_VME},
-		{CR4_TSD, X86F_TSC},	       {CR4_DE, X86F_DE},
-		{CR4_PSE, X86F_PSE},	       {CR4_PAE, X86F_PAE},
-		{CR4_MCE, X86F_MCE},	       {CR4_PGE, X86F_PGE},
-		{CR4_OSFXSR, X86F_FXSR},       {CR4_OSXMMEXCPT, X86F_SSE},
-		{CR4_UMIP, X86F_UMIP},	       {CR4_LA57, X86F_LA57},
-		{CR4_FSGSBASE, X86F_FSGSBASE}, {CR4_PCIDE, X86F_PCID},
-		{CR4_OSXSAVE, X86F_XSAVE},     {CR4_SMEP, X86F_SMEP},
-		{CR4_SMAP, X86F_SMAP},	       {CR4_PKE, X86F_PKU},
-		{CR4_CET, X86F_CET_SS},
-},
-  efer_features[] = {
-	  {EFER_SCE, X86F_SYSCALL}, {EFER_LME | EFER_LMA, X86F_LM}, {EFER_NXE, X86F_NX},
-	  {EFER_SVME, X86F_SVM},    {EFER_FFXSR, X86F_FXSR_OPT},    {EFER_TCE, X86F_TCE},
+} cr4_features[] = {
+	{CR4_VME, X86F_VME},	       {CR4_PVI, X86F_VME},	   {CR4_TSD, X86F_TSC},	      {CR4_DE, X86F_DE},
+	{CR4_PSE, X86F_PSE},	       {CR4_PAE, X86F_PAE},	   {CR4_MCE, X86F_MCE},	      {CR4_PGE, X86F_PGE},
+	{CR4_OSFXSR, X86F_FXSR},       {CR4_OSXMMEXCPT, X86F_SSE}, {CR4_UMIP, X86F_UMIP},     {CR4_LA57, X86F_LA57},
+	{CR4_FSGSBASE, X86F_FSGSBASE}, {CR4_PCIDE, X86F_PCID},	   {CR4_OSXSAVE, X86F_XSAVE}, {CR4_SMEP, X86F_SMEP},
+	{CR4_SMAP, X86F_SMAP},	       {CR4_PKE, X86F_PKU},	   {CR4_CET, X86F_CET_SS},
 };
 
 void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m)
 {
-	*e = (struct vmrun_env){.cr4_valid = CR4_PCE, .phys_bits = m->phys_bits, .vnmi = x86_has(m, X86F_VNMI),
-				.avic = x86_has(m, X86F_AVIC), .x2avic = x86_has(m, X86F_X2AVIC)};
+	*e = (struct vmrun_env){.cr4_valid = CR4_PCE,
+				.efer_valid = x86_model_efer(m),
+				.phys_bits = m->phys_bits,
+				.vnmi = x86_has(m, X86F_VNMI),
+				.avic = x86_has(m, X86F_AVIC),
+				.x2avic = x86_has(m, X86F_X2AVIC)};
 	for (unsigned i = 0; i < ARRAY_SIZE(cr4_features); i++)
 		if (x86_has(m, cr4_features[i].feature))
 			e->cr4_valid |= cr4_features[i].bit;
-	for (unsigned i = 0; i < ARRAY_SIZE(efer_features); i++)
-		if (x86_has(m, efer_features[i].feature))
-			e->efer_valid |= efer_features[i].bit;
 }

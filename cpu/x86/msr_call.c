@@ -156,7 +156,10 @@ static bool mtrr_def_write(struct x86_cpu *cpu, unsigned n, u64 v)
 }
 
 /* APM vol. 2 15.25.2 "Replicated State": a guest under nested paging has a PAT of its own. */
-static u64 *pat_register(struct x86_cpu *cpu) { return cpu->c.npt && !cpu->c.ept ? &cpu->st.svm.g_pat : &cpu->st.msr.pat; }
+static u64 *pat_register(struct x86_cpu *cpu)
+{
+	return cpu->c.npt && !cpu->c.ept ? &cpu->st.svm.g_pat : &cpu->st.msr.pat;
+}
 static bool pat_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
 	*v = *pat_register(cpu);
@@ -222,22 +225,7 @@ static bool kvm_system_time_write(struct x86_cpu *cpu, unsigned n, u64 v)
 
 static u64 efer_defined(const struct x86_cpu *cpu)
 {
-	const struct x86_model *m = cpu->model;
-	u64 bits = EFER_LMA;
-
-	if (x86_has(m, X86F_SYSCALL))
-		bits |= EFER_SCE;
-	if (x86_has(m, X86F_LM))
-		bits |= EFER_LME;
-	if (x86_has(m, X86F_NX))
-		bits |= EFER_NXE;
-	if (x86_has(m, X86F_SVM) && !(cpu->st.svm.vm_cr & VM_CR_SVMDIS))
-		bits |= EFER_SVME;
-	if (x86_has(m, X86F_FXSR_OPT))
-		bits |= EFER_FFXSR;
-	if (x86_has(m, X86F_TCE))
-		bits |= EFER_TCE;
-	return bits;
+	return x86_model_efer(cpu->model) & ~(cpu->st.svm.vm_cr & VM_CR_SVMDIS ? EFER_SVME : 0);
 }
 
 static bool efer_read(struct x86_cpu *cpu, unsigned n, u64 *v)

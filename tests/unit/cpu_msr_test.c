@@ -97,6 +97,34 @@ static void values(void **state)
 	world_free(w);
 }
 
+/* What the processor is immune to, and the registers that belong to it. */
+static void speculation(void **state)
+{
+	struct world *w = world_new("Skylake-Client");
+	u64 v;
+
+	assert_int_equal(rd(w, 0x10a), 0x400000000d10e17b);
+	assert_false(wr(w, 0x10a, 0));
+	assert_true(wr(w, 0x48, 0x403));
+	assert_int_equal(rd(w, 0x48), 0x403);
+	assert_false(wr(w, 0x48, 4));
+	world_free(w);
+	w = world_new("Skylake-Client,arch-capabilities=off,bhi-ctrl=off");
+	assert_false(msr_read(w->cpu, 0x10a, &v));
+	assert_false(wr(w, 0x48, 0x400));
+	world_free(w);
+	w = world_new("Skylake-Client,spec-ctrl=off"); /* IBRS_ALL would be wrong */
+	assert_false(msr_read(w->cpu, 0x10a, &v));
+	world_free(w);
+	w = world_new("EPYC");
+	assert_false(msr_read(w->cpu, 0x10a, &v));
+	assert_true(wr(w, MSR_EFER, EFER_AUTOIBRS));
+	world_free(w);
+	w = world_new("EPYC,autoibrs=off");
+	assert_false(wr(w, MSR_EFER, EFER_AUTOIBRS));
+	world_free(w);
+}
+
 static void svm_registers(void **state)
 {
 	struct world *w = world_new("EPYC");
@@ -288,6 +316,7 @@ int main(void)
 		cmocka_unit_test(rows_are_sorted),
 		cmocka_unit_test(rows_are_found),
 		cmocka_unit_test(values),
+		cmocka_unit_test(speculation),
 		cmocka_unit_test(svm_registers),
 		cmocka_unit_test(tsc),
 		cmocka_unit_test(kvm_clock),

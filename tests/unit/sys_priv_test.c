@@ -158,7 +158,7 @@ static void control_bits(void **state)
 		u64 cr4_ok = vmx_cr4_allowed(&w->model), efer_ok = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 
 		if (x86_has(&w->model, X86F_SVM))
-			efer_ok |= EFER_SVME;
+			efer_ok |= EFER_SVME | EFER_AUTOIBRS;
 		for (unsigned b = 0; b < 64; b++) {
 			bool ok;
 
