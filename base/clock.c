@@ -30,6 +30,38 @@ struct clock *clock_host(void)
 	return &host;
 }
 
+static u64 slow_now(struct clock *c)
+{
+	const struct clock_slow *s = container_of(c, struct clock_slow, clock);
+
+	return s->now_ns + (host_ns(CLOCK_MONOTONIC) - s->now_ns) / s->factor;
+}
+
+static u64 slow_wall(struct clock *c)
+{
+	const struct clock_slow *s = container_of(c, struct clock_slow, clock);
+
+	return s->wall_ns + (host_ns(CLOCK_REALTIME) - s->wall_ns) / s->factor;
+}
+
+static u64 slow_host(struct clock *c, u64 now)
+{
+	const struct clock_slow *s = container_of(c, struct clock_slow, clock);
+	u64 ns = now > s->now_ns ? now - s->now_ns : 0;
+
+	return ns > (INT64_MAX - s->now_ns) / s->factor ? INT64_MAX : s->now_ns + ns * s->factor;
+}
+
+void clock_slow_init(struct clock_slow *c, unsigned factor)
+{
+	*c = (struct clock_slow){
+		.clock = {slow_now, slow_wall, slow_host},
+		.factor = factor,
+		.now_ns = host_ns(CLOCK_MONOTONIC),
+		.wall_ns = host_ns(CLOCK_REALTIME),
+	};
+}
+
 static u64 fake_now(struct clock *c) { return container_of(c, struct clock_fake, clock)->now_ns; }
 
 static u64 fake_wall(struct clock *c) { return container_of(c, struct clock_fake, clock)->wall_ns; }

@@ -9,10 +9,20 @@
 struct clock {
 	u64 (*now)(struct clock *c);      /* monotonic nanoseconds */
 	u64 (*wall)(struct clock *c);     /* nanoseconds since the Unix epoch */
+	/* CLOCK_MONOTONIC's reading when this clock reads `now`; NULL: the same, or there is none. */
+	u64 (*host)(struct clock *c, u64 now);
 };
 
 /* The host's CLOCK_MONOTONIC and CLOCK_REALTIME. */
 struct clock *clock_host(void);
+
+/* The host's clocks at a fraction of their rate, from the moment of its making on. */
+struct clock_slow {
+	struct clock clock;
+	unsigned factor; /* of the host's seconds in one of its own */
+	u64 now_ns, wall_ns; /* at that moment */
+};
+void clock_slow_init(struct clock_slow *c, unsigned factor);
 
 /* A clock that a test sets by hand. */
 struct clock_fake {

@@ -88,6 +88,8 @@ static bool kvm_lacks(const struct host_kvm *kvm, unsigned wants, char *why, siz
 		snprintf(why, room, "/dev/kvm cannot nest here: %s", kvm->can_text);
 	else if ((wants & ACCEL_DEBUG) && !kvm->guest_debug)
 		snprintf(why, room, "/dev/kvm here lacks what --gdb needs (KVM_CAP_SET_GUEST_DEBUG)");
+	else if (wants & ACCEL_SLOW)
+		snprintf(why, room, "/dev/kvm keeps the host's time: --slow is the software processor's");
 	else
 		return false;
 	return true;

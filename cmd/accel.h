@@ -16,7 +16,11 @@ struct accel {
 };
 
 /* What the guest asks for beyond a processor. */
-enum accel_want { ACCEL_NESTED = 1 /* it shall start guests */, ACCEL_DEBUG = 2 /* --gdb */ };
+enum accel_want {
+	ACCEL_NESTED = 1 /* it shall start guests */,
+	ACCEL_DEBUG = 2 /* --gdb */,
+	ACCEL_SLOW = 4 /* --slow */
+};
 
 /*
  * `word`: "auto", "kvm", "soft". `wants`: of enum accel_want; `auto` takes KVM only where it can do that. `cpu`: as

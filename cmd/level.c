@@ -151,6 +151,7 @@ int level_new(const struct level_start *s, struct machine **out, u64 *memory, st
 		.net = s->net,
 		.testdev = s->testdev,
 		.drop_every = s->drop_every,
+		.slow = s->slow,
 		.reboot = s->kept != NULL,
 		.symbols = s->symbols,
 		.log = s->log,

@@ -30,6 +30,7 @@ struct level_start {
 	u64 timeout_ms;			  /* 0: none */
 	bool testdev;			  /* port 0xf4 */
 	u64 drop_every;			  /* soft: throw all caches away every so many instructions */
+	unsigned slow;			  /* machine.h */
 	const struct disk_options *disks; /* as in struct machine_config */
 	unsigned ndisks;
 	const struct net_options *net;

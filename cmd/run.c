@@ -188,7 +188,7 @@ static int prepare(struct run *r)
 		return EXIT_HOST;
 	if (r->trace)
 		log_trace_to(r->log, r->trace);
-	rc = accel_choose(r->o.accel, r->o.cpu, r->o.gdb ? ACCEL_DEBUG : 0, &r->accel, &e);
+	rc = accel_choose(r->o.accel, r->o.cpu, (r->o.gdb ? ACCEL_DEBUG : 0) | (r->o.slow > 1 ? ACCEL_SLOW : 0), &r->accel, &e);
 	if (rc)
 		return fail(&e, rc == -EINVAL ? EXIT_USAGE : EXIT_HOST);
 	if (!strcmp(r->o.accel, "auto"))
@@ -249,6 +249,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.timeout_ms = r->o.timeout_ms,
 		.testdev = r->o.testdev,
 		.drop_every = r->o.drop_every,
+		.slow = (unsigned)r->o.slow,
 		.disks = r->o.disk,
 		.ndisks = r->o.ndisks,
 		.net = r->o.has_net ? &r->o.net : NULL,
@@ -264,6 +265,7 @@ static int make(struct run *r, struct machine **m, struct err *e)
 		.timeout_ms = r->o.timeout_ms,
 		.testdev = r->o.testdev,
 		.drop_every = r->o.drop_every,
+		.slow = (unsigned)r->o.slow,
 		.disks = r->o.disk,
 		.ndisks = r->o.ndisks,
 		.net = r->o.has_net ? &r->o.net : NULL,

@@ -22,6 +22,7 @@ enum run_opt {
 	RUN_STAT,
 	RUN_TRACE,
 	RUN_DROP,
+	RUN_SLOW,
 	RUN_NOGRAPHIC,
 	RUN_SERIAL,
 	RUN_CONSOLE,
@@ -54,6 +55,7 @@ static const struct opt run_opts[] = {
 	[RUN_STAT] = {"stat", NULL, NULL, "processor counters at the end"},
 	[RUN_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
+	[RUN_SLOW] = {"slow", NULL, "N", "soft: a second of the guest's clocks lasts N of the host's, 1 to 8 (1)"},
 	[RUN_NOGRAPHIC] = {"nographic", "-nographic", NULL, NULL},
 	[RUN_SERIAL] = {"serial", "-serial", "stdio|none|FILE", "where ttyS0's output goes (stdio: this terminal)"},
 	[RUN_CONSOLE] = {"console", NULL, "serial|virtio",
@@ -157,6 +159,8 @@ static int take_option(void *ctx, int which, const char *v)
 	case RUN_TRACE: o->trace = v; return -1;
 	case RUN_DROP:
 		return opt_number(v, 0, UINT64_MAX, &o->drop_every) ? -1 : run_usage("--drop-every wants a number");
+	case RUN_SLOW:
+		return opt_number(v, 1, MACHINE_SLOW, &o->slow) ? -1 : run_usage("--slow wants a number from 1 to 8");
 	case RUN_NOGRAPHIC: return -1;
 	case RUN_SERIAL: return take_serial(o, v);
 	case RUN_CONSOLE:

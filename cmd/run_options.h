@@ -10,7 +10,7 @@
 struct run_options {
 	const char *accel, *cpu, *kernel, *modules, *initrd, *append, *bios, *debugcon, *gdb, *trace, *trace_file,
 		*symbols, *vars;
-	u64 memory, smp, timeout_ms, drop_every;
+	u64 memory, smp, timeout_ms, drop_every, slow;
 	bool virtio_console;	 /* the terminal is hvc0 and not the serial port */
 	bool serial_apart;	 /* the serial port has not the terminal but serial_file */
 	const char *serial_file; /* what it sends goes there; NULL: nowhere */

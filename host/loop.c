@@ -49,9 +49,12 @@ struct host_watch {
 
 static void set_timer(struct host_loop *loop, u64 deadline)
 {
+	struct clock *clock = loop->vm->clock;
 	struct itimerspec spec = {0};
 
 	if (deadline != UINT64_MAX) { /* 0 would disarm it */
+		if (clock->host)
+			deadline = clock->host(clock, deadline);
 		spec.it_value.tv_sec = (time_t)(deadline / NS_PER_SEC);
 		spec.it_value.tv_nsec = (long)(deadline % NS_PER_SEC);
 		if (!deadline)

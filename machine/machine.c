@@ -32,6 +32,9 @@ static int check_config(const struct machine_config *cfg, struct err *e)
 		return err_set(e, EINVAL, "firmware's board has no place for the channel device");
 	if (cfg->bios.size && cfg->terminal.write)
 		return err_set(e, EINVAL, "firmware's terminal is the serial port: it has no virtio console");
+	if (cfg->slow > MACHINE_SLOW || (cfg->slow > 1 && cfg->accel == ACCEL_KVM))
+		return err_set(e, EINVAL, "a guest's clocks are 1 to %u times slow, and only on the software processor",
+			       MACHINE_SLOW);
 	return 0;
 }
 
@@ -55,6 +58,8 @@ static int choose_model(struct machine *m, const struct machine_config *cfg, str
 
 	if (own_model(cfg))
 		rc = x86_model_parse(cfg->cpu ? cfg->cpu : "host", &m->model, e);
+	if (cfg->slow > 1)
+		m->model.tsc_khz *= cfg->slow;
 	m->phys_bits = cfg->accel == ACCEL_SOFT ? m->model.phys_bits : firmware_host_phys_bits();
 	return rc;
 }
@@ -198,12 +203,24 @@ static void on_stop(void *ctx)
 	pthread_mutex_unlock(&m->wait_lock);
 }
 
+/*
+ * A slow clock ticks its share of the host's nanoseconds. The time-stamp counter keeps the host's pace and is said to
+ * be so much faster: a second holds as many ticks by either.
+ */
+static struct clock *choose_clock(struct machine *m, const struct machine_config *cfg)
+{
+	if (cfg->slow <= 1)
+		return clock_host();
+	clock_slow_init(&m->clock, cfg->slow);
+	return &m->clock.clock;
+}
+
 static int build(struct machine *m, const struct machine_config *cfg, struct err *e)
 {
 	int rc = check_config(cfg, e);
 
 	if (!rc)
-		rc = vm_init(&m->vm, cfg->log, clock_host(), e);
+		rc = vm_init(&m->vm, cfg->log, choose_clock(m, cfg), e);
 	if (rc)
 		return rc;
 	m->vm_made = true;

@@ -24,6 +24,7 @@ struct machine_module {
 };
 
 #define MACHINE_MODULES 8
+#define MACHINE_SLOW	8 /* Linux counts 1000 / 8 TSC ticks of a kHz in 32 bits */
 struct disk_options;
 struct inspect_symbols;
 struct x86_model;
@@ -56,7 +57,9 @@ struct machine_config {
 	u64 timeout_ms;		       /* 0: none */
 	bool testdev;		       /* port 0xf4 */
 	u64 drop_every;
-	bool reboot; /* the board's reset starts the guest again; else it ends the run (VM_RESET) */
+	unsigned
+		slow; /* the software processor's: a second of the guest's clocks lasts so many of the host's; 0: one */
+	bool reboot;  /* the board's reset starts the guest again; else it ends the run (VM_RESET) */
 	/* Names of the guest's addresses, for dumps and the monitor; may be NULL. */
 	const struct inspect_symbols *symbols;
 	struct log *log;

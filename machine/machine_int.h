@@ -23,6 +23,7 @@ struct runner {
 
 struct machine {
 	struct vm vm;
+	struct clock_slow clock; /* if cfg.slow */
 	bool vm_made;
 	enum machine_accel accel;
 	struct x86_model model;

@@ -179,7 +179,7 @@ static int start_vcpus(struct machine *m, struct err *e)
 	return 0;
 }
 
-/* Until the VM stops or `end` (ns of the clock; 0: none) has come. */
+/* Until the VM stops or `end` (ns of the host's clock; 0: none) has come. */
 static void wait_stopped(struct machine *m, u64 end)
 {
 	struct timespec until = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
@@ -218,7 +218,7 @@ static void fail(struct machine *m, const struct err *why)
 static void run_board(struct machine *m, struct err *why)
 {
 	struct vm *vm = &m->vm;
-	u64 end = m->cfg.timeout_ms ? vm->clock->now(vm->clock) + m->cfg.timeout_ms * 1000000 : 0;
+	u64 end = m->cfg.timeout_ms ? clock_host()->now(clock_host()) + m->cfg.timeout_ms * 1000000 : 0;
 
 	for (;;) {
 		int reset = VM_RESET;

@@ -38,5 +38,5 @@ void vmx_timer_poll(struct x86_cpu *cpu)
 
 u64 vmx_timer_ns(const struct x86_cpu *cpu)
 {
-	return mul_div((u64)vmx_timer_value(cpu) << VMX_TIMER_SHIFT, NS_PER_SEC, cpu->tsc_hz) + 1;
+	return mul_div((u64)vmx_timer_value(cpu) << VMX_TIMER_SHIFT, NS_PER_SEC, clock_tsc_hz()) + 1;
 }

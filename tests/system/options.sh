@@ -34,6 +34,7 @@ refused 3 'qcow2' --disk "$tmp/q.img"
 refused 3 'neither a file' --disk "$tmp,ro"
 refused 3 'in use' --disk "$tmp/good.img" --disk "$tmp/good.img"
 refused 2 '4 disks' --disk a --disk a --disk a --disk a --disk a
+refused 2 'from 1 to 8' --slow 9
 refused 2 'serial or virtio' --console tty
 refused 2 'stdio, none or' --serial file:
 refused 2 'stdio, none or' -serial tcp::4444

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "base/timer.h"
 
@@ -123,6 +124,28 @@ static void host_clock_moves(void **state)
 	assert_int_equal(hz, clock_tsc_hz());
 }
 
+/* Its seconds last three of the host's, and it knows when in the host's. */
+static void slow_clock(void **state)
+{
+	struct clock *host = clock_host();
+	struct clock_slow s;
+	u64 before, after, now, late, wall = host->wall(host);
+	struct timespec rest = {.tv_nsec = 30000000};
+
+	clock_slow_init(&s, 3);
+	before = host->now(host);
+	nanosleep(&rest, NULL);
+	now = s.clock.now(&s.clock);
+	after = host->now(host);
+	assert_true(now - s.now_ns >= (before - s.now_ns) / 3 + 10000000 - 1);
+	assert_true(now - s.now_ns <= (after - s.now_ns) / 3);
+	assert_true(s.clock.wall(&s.clock) >= wall && s.clock.wall(&s.clock) < host->wall(host));
+	late = s.clock.host(&s.clock, s.now_ns + 1000);
+	assert_int_equal(late, s.now_ns + 3000);
+	assert_int_equal(s.clock.host(&s.clock, 0), s.now_ns);
+	assert_int_equal(s.clock.host(&s.clock, UINT64_MAX - 1), INT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +153,7 @@ int main(void)
 		cmocka_unit_test(rearm_moves),
 		cmocka_unit_test(callback_may_arm_and_cancel),
 		cmocka_unit_test(host_clock_moves),
+		cmocka_unit_test(slow_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,8 @@ static const struct {
 	{&nests, "auto", NULL, ACCEL_NESTED, 0, ACCEL_KVM, "they see SVM"},
 	{&nests, "auto", NULL, ACCEL_DEBUG, 0, ACCEL_SOFT, "KVM_CAP_SET_GUEST_DEBUG"},
 	{&nests, "kvm", NULL, ACCEL_DEBUG, -ENODEV, 0, "KVM_CAP_SET_GUEST_DEBUG"},
+	{&nests, "auto", NULL, ACCEL_SLOW, 0, ACCEL_SOFT, "--slow is the software processor's"},
+	{&nests, "kvm", NULL, ACCEL_SLOW, -ENODEV, 0, "--slow is the software processor's"},
 	{&nests, "soft", NULL, ACCEL_NESTED, 0, ACCEL_SOFT, ""},
 	{&nests, "tcg", NULL, 0, -EINVAL, 0, "auto, kvm or soft"},
 };
