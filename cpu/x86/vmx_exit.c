@@ -47,8 +47,9 @@ static u64 flags_out(const struct x86_cpu *cpu, bool insn)
 }
 
 /*
- * SDM vol. 3 27.3.4 "Saving Non-Register State", table 24-4. A single step that blocking holds is not pending yet by
- * our count, but VM entry's checks want to see it.
+ * SDM vol. 3 27.3.4 "Saving Non-Register State", table 24-4. A single step that blocking by MOV SS holds is not pending
+ * yet by our count. STI holds none: the #DB behind it leaves the field clear, and whoever enters again with TF and
+ * blocking by STI must take one of them away.
  */
 static u64 pending_out(const struct x86_state *st)
 {
@@ -56,7 +57,7 @@ static u64 pending_out(const struct x86_state *st)
 
 	if (v & 15)
 		v |= BIT(12); /* an enabled breakpoint */
-	if (st->shadow && (st->rflags & FL_TF) && !(st->msr.debugctl & DEBUGCTL_BTF))
+	if ((st->shadow & SHADOW_MOVSS) && (st->rflags & FL_TF) && !(st->msr.debugctl & DEBUGCTL_BTF))
 		v |= DR6_BS;
 	return v;
 }

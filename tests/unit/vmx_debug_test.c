@@ -138,12 +138,33 @@ static void pending(void **state)
 	}
 }
 
+/* STI's blocking holds no single step: what a hypervisor steps over is not stepped again. */
+ASM64(sti_xor, "sti; xor %eax, %eax; cpuid")
+static void step_over_sti(void **state)
+{
+	struct world *w = VMX_WORLD(sti_xor);
+
+	vmx_f(w)[VMCS_GUEST_RFLAGS] = (vmx_f(w)[VMCS_GUEST_RFLAGS] | FL_TF) & ~FL_IF;
+	vmx_f(w)[VMCS_EXCEPTIONS] = BIT(EXC_DB);
+	vmx_run(w);
+	EXPECT_EXIT(w, 0, DR6_BS);
+	assert_at(w, 1);
+	assert_int_equal(vmx_f(w)[VMCS_GUEST_INTERRUPTIBILITY], VINT_STI);
+	assert_int_equal(vmx_f(w)[VMCS_GUEST_PENDING_DB], 0);
+	vmx_f(w)[VMCS_GUEST_INTERRUPTIBILITY] = 0;
+	vmx_run(w);
+	EXPECT_EXIT(w, 0, DR6_BS);
+	assert_at(w, 3);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resume_flag),
 		cmocka_unit_test(breakpoint_hits_once),
 		cmocka_unit_test(pending),
+		cmocka_unit_test(step_over_sti),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
