@@ -2,8 +2,6 @@
 #include "arch/x86/vmrun_rules.h"
 
 #define NMI	   1 /* bits of intercept3 */
-#define IOIO_PROT  27
-#define MSR_PROT   28
 #define INJECTABLE (BIT(EVI_INTR) | BIT(EVI_NMI) | BIT(EVI_EXCEPTION) | BIT(EVI_SOFT_INT))
 
 const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES] = {
