@@ -69,7 +69,7 @@ void io_watch(struct x86_cpu *cpu, u16 port, unsigned size)
 		if ((dr7 >> (2 * i) & 3) && (dr7 >> (16 + 4 * i) & 3) == 2 && at < (u64)port + size && port < at + len)
 			hits |= BIT(i);
 	}
-	if (hits) {
+	if (hits && cpu->st.svm.gif) { /* APM vol. 2 15.17: with GIF 0 they are discarded */
 		cpu->st.pending_db |= hits;
 		x86_update_attention(cpu);
 	}

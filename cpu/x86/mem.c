@@ -335,7 +335,7 @@ static noinline void watch_check(struct x86_cpu *cpu, u64 la, unsigned size, boo
 		    la < at + len)
 			hits |= BIT(i);
 	}
-	if (hits) {
+	if (hits && cpu->st.svm.gif) { /* APM vol. 2 15.17: with GIF 0 they are discarded */
 		cpu->st.pending_db |= hits;
 		x86_update_attention(cpu);
 		block_leave_running(cpu);

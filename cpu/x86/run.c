@@ -151,8 +151,9 @@ static void run_single(struct x86_cpu *cpu)
 		cpu->debug.skip = 0;
 		x86_update_attention(cpu);
 	}
-	/* SDM vol. 3 18.3.1.1: behind a load of SS there is none. */
-	if (dr7_any_code(cpu->st.dr7) && !(cpu->st.rflags & FL_RF) && !(shadow & SHADOW_MOVSS)) {
+	/* SDM vol. 3 18.3.1.1: behind a load of SS there is none. APM vol. 2 15.17: with GIF 0 debug registers match
+	 * nothing. */
+	if (dr7_any_code(cpu->st.dr7) && cpu->st.svm.gif && !(cpu->st.rflags & FL_RF) && !(shadow & SHADOW_MOVSS)) {
 		u64 hits = code_breakpoints(cpu);
 
 		if (hits) {
@@ -192,14 +193,15 @@ static void run_single(struct x86_cpu *cpu)
 	}
 	/*
 	 * TF as it was before counts, but SYSCALL and SYSRET heed what they have loaded. A load of SS has no trap of
-	 * its own.
+	 * its own, and an entry into a guest brings none along.
 	 */
 	if (cpu->c.in && (cpu->c.in->row == ROW_SYSCALL || cpu->c.in->row == ROW_SYSRET))
 		step = cpu->st.rflags & FL_TF;
 	/* SDM vol. 3 18.4.3 "Single-Stepping on Branches". */
 	if (step && (cpu->st.msr.debugctl & DEBUGCTL_BTF))
 		step = o == OUT_JUMP && cpu->st.rip != mask_ip(cpu, start + cpu->c.in->len, 4);
-	if (step && !(cpu->st.shadow & SHADOW_MOVSS) && (o == OUT_NEXT || o == OUT_JUMP || o == OUT_END)) {
+	if (step && cpu->c.guest == guest && !(cpu->st.shadow & SHADOW_MOVSS) &&
+	    (o == OUT_NEXT || o == OUT_JUMP || o == OUT_END)) {
 		cpu->st.pending_db |= DR6_BS;
 		x86_update_attention(cpu);
 	}

@@ -485,8 +485,10 @@ static void guest_save(struct x86_cpu *cpu, struct vmcb *v)
 	v->c.event_inj &= ~EVI_VALID;
 }
 
-/* APM vol. 2 15.6: the reloaded state is checked as VMRUN checks the guest's; what is wrong there shuts the processor
- * down. */
+/*
+ * APM vol. 2 15.6: the reloaded state is checked as VMRUN checks the guest's; what is wrong there shuts the processor
+ * down. 15.5.1 "VMRUN and TF/RF Bits in EFLAGS": the host single-steps over VMRUN, the guest included.
+ */
 static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 {
 	struct x86_state *st = &cpu->st;
@@ -499,7 +501,7 @@ static void host_load(struct x86_cpu *cpu, const struct vmcb_save *h)
 	st->dr7 = DR7_FIXED;
 	st->activity = ACT_RUNNING;
 	st->shadow = 0;
-	st->pending_db = 0;
+	st->pending_db = (h->rflags & FL_TF) && !(st->msr.debugctl & DEBUGCTL_BTF) ? DR6_BS : 0;
 	if (!vmrun_check_host(h, &cpu->svm_env) || !pdptes_load(cpu)) {
 		log_warn(cpu->vm->log, "SVM: the host state that #VMEXIT reloads is illegal: shutdown");
 		st->activity = ACT_SHUTDOWN;
