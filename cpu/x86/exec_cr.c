@@ -63,22 +63,30 @@ static enum outcome check_paging_switch(struct x86_cpu *cpu, u64 new)
 	return OUT_NEXT;
 }
 
+/* What is wrong with a value without a look at memory; so are check_cr3 and check_cr4. */
+static enum outcome check_cr0(struct x86_cpu *cpu, u64 new)
+{
+	const struct x86_state *st = &cpu->st;
+
+	if (new >> 32 || ((new &CR0_PG) && !(new &CR0_PE)) || ((new &CR0_NW) && !(new &CR0_CD)))
+		return gp(cpu);
+	if (!vmx_cr0_valid(cpu, (new &CR0_DEFINED) | CR0_ET))
+		return gp(cpu);
+	if (!(new &CR0_WP) && (st->cr4 & CR4_CET))
+		return gp(cpu);
+	return (st->cr0 ^ new) & CR0_PG ? check_paging_switch(cpu, new) : OUT_NEXT;
+}
+
 static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
 {
 	struct x86_state *st = &cpu->st;
 	u64 old = st->cr0;
-	enum outcome o = OUT_NEXT;
+	enum outcome o = check_cr0(cpu, new);
 
-	if (new >> 32 || ((new &CR0_PG) && !(new &CR0_PE)) || ((new &CR0_NW) && !(new &CR0_CD)))
-		return gp(cpu);
+	if (o != OUT_NEXT)
+		return o;
 	new = (new &CR0_DEFINED) | CR0_ET;
-	if (!vmx_cr0_valid(cpu, new))
-		return gp(cpu);
-	if (!(new &CR0_WP) && (st->cr4 & CR4_CET))
-		return gp(cpu);
-	if ((old ^ new) & CR0_PG)
-		o = check_paging_switch(cpu, new);
-	if (o == OUT_NEXT && ((old ^ new) & (CR0_PG | CR0_CD | CR0_NW)) && pae_legacy(st, new, st->cr4))
+	if (((old ^ new) & (CR0_PG | CR0_CD | CR0_NW)) && pae_legacy(st, new, st->cr4))
 		o = load_pdptes(cpu, st->cr3);
 	if (o != OUT_NEXT)
 		return o;
@@ -94,16 +102,23 @@ static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
 	return OUT_END;
 }
 
+static enum outcome check_cr3(struct x86_cpu *cpu, u64 new)
+{
+	u64 address = cpu->st.cr4 & CR4_PCIDE ? new & ~CR3_NO_FLUSH : new;
+
+	return in_long_mode(cpu) && address >> cpu->model->phys_bits ? gp(cpu) : OUT_NEXT;
+}
+
 static enum outcome write_cr3(struct x86_cpu *cpu, u64 new)
 {
 	struct x86_state *st = &cpu->st;
 	bool pcide = st->cr4 & CR4_PCIDE, keep = pcide && (new &CR3_NO_FLUSH);
-	enum outcome o;
+	enum outcome o = check_cr3(cpu, new);
 
+	if (o != OUT_NEXT)
+		return o;
 	if (pcide)
 		new &= ~CR3_NO_FLUSH;
-	if (in_long_mode(cpu) && new >> cpu->model->phys_bits)
-		return gp(cpu);
 	if (pae_legacy(st, st->cr0, st->cr4)) {
 		o = load_pdptes(cpu, new);
 		if (o != OUT_NEXT)
@@ -130,8 +145,6 @@ static enum outcome check_cr4(struct x86_cpu *cpu, u64 new)
 		return gp(cpu);
 	if ((new &CR4_CET) && !(st->cr0 & CR0_WP))
 		return gp(cpu);
-	if ((changed & CR4_PDPTE) && pae_legacy(st, st->cr0, new))
-		return load_pdptes(cpu, st->cr3);
 	return OUT_NEXT;
 }
 
@@ -140,6 +153,8 @@ static enum outcome write_cr4(struct x86_cpu *cpu, u64 new)
 	u64 changed = cpu->st.cr4 ^ new;
 	enum outcome o = check_cr4(cpu, new);
 
+	if (o == OUT_NEXT && (changed & CR4_PDPTE) && pae_legacy(&cpu->st, cpu->st.cr0, new))
+		o = load_pdptes(cpu, cpu->st.cr3);
 	if (o != OUT_NEXT)
 		return o;
 	cpu->st.cr4 = new;
@@ -160,21 +175,31 @@ static u64 read_cr8(struct x86_cpu *cpu)
 	return cpu->apic_ops ? cpu->apic_ops->cr8_get(cpu->apic) : 0;
 }
 
+static enum outcome check_cr8(struct x86_cpu *cpu, u64 new) { return new > 15 ? gp(cpu) : OUT_NEXT; }
+
+/* APM vol. 2 15.21.2 "Virtualizing APIC.TPR": V_TPR takes every write of a guest's, the APIC's TPR those without
+ * V_INTR_MASKING too. */
 static enum outcome write_cr8(struct x86_cpu *cpu, u64 new)
 {
-	if (new > 15)
-		return gp(cpu);
+	enum outcome o = check_cr8(cpu, new);
+
+	if (o != OUT_NEXT)
+		return o;
 	if (unlikely(cpu->c.avic.on)) {
 		avic_cr8_set(cpu, new);
-	} else if (svm_cr8_virtual(cpu)) {
+		return OUT_END;
+	}
+	if (vmx_cr8_virtual(cpu)) {
+		vapic_tpr_set(cpu, (u8)(new << 4));
+		return OUT_END;
+	}
+	if (cpu->c.guest && !cpu->c.vmx.on) {
 		svm_cr8_set(cpu, new);
 		if (svm_virtual_intr(cpu) >= 0)
 			atomic_fetch_or(&cpu->c.attention, ATT_VINTR);
-	} else if (vmx_cr8_virtual(cpu)) {
-		vapic_tpr_set(cpu, (u8)(new << 4));
-	} else if (cpu->apic_ops) {
-		cpu->apic_ops->cr8_set(cpu->apic, new);
 	}
+	if (!svm_cr8_virtual(cpu) && cpu->apic_ops)
+		cpu->apic_ops->cr8_set(cpu->apic, new);
 	return OUT_END;
 }
 
@@ -206,12 +231,28 @@ HANDLER(mov_from_cr)
 /* A write of CR0 that changes more than TS and MP. */
 static bool cr0_selective(const struct x86_cpu *cpu, u64 new) { return (cpu->st.cr0 ^ new) & ~(CR0_TS | CR0_MP); }
 
+/* APM vol. 2 15.9 "Instruction Intercepts": exceptions that need no memory (privilege, illegal bits) come before SVM's
+ * intercepts of CR and DR accesses; VMX's exits come before illegal bits (SDM vol. 3 25.1.1). */
+static enum outcome check_before_intercept(struct x86_cpu *cpu, unsigned n, u64 new)
+{
+	if (!cpu->c.guest || cpu->c.vmx.on)
+		return OUT_NEXT;
+	switch (n) {
+	case 0: return check_cr0(cpu, new);
+	case 3: return check_cr3(cpu, new);
+	case 4: return check_cr4(cpu, new);
+	case 8: return check_cr8(cpu, new);
+	default: return OUT_NEXT;
+	}
+}
+
 HANDLER(mov_to_cr)
 {
 	u64 v = operand_get(cpu, in->src), info = MOV_CR_INFO | gpr_number(in->src);
 
 	if (cpu->st.cpl)
 		LEAVE(cpu, in, gp(cpu));
+	TRY(cpu, in, check_before_intercept(cpu, in->aux, v));
 	if (x86_exit_wanted(cpu, (enum x86_exit)(EXIT_CR0_WRITE + in->aux)) &&
 	    !(in->aux == 3 && vmx_cr3_target(cpu, v)))
 		LEAVE(cpu, in, x86_exit(cpu, (enum x86_exit)(EXIT_CR0_WRITE + in->aux), info, 0));
@@ -277,10 +318,14 @@ HANDLER(mov_to_dr)
 {
 	u64 v = operand_get(cpu, in->src);
 	unsigned n;
+	bool high;
 
 	TRY(cpu, in, dr_number(cpu, in, &n));
+	high = n >= 6 && v >> 32;
+	if (high && !cpu->st.cpl && !(cpu->st.dr7 & DR7_GD) && !cpu->c.vmx.on) /* as check_before_intercept */
+		LEAVE(cpu, in, gp(cpu));
 	TRY(cpu, in, dr_checks(cpu, (enum x86_exit)(EXIT_DR0_WRITE + in->aux), gpr_number(in->src)));
-	if (n >= 6 && v >> 32)
+	if (high)
 		LEAVE(cpu, in, gp(cpu));
 	if (n < 4)
 		cpu->st.dr[n] = v;
@@ -323,11 +368,11 @@ HANDLER(op_lmsw)
 {
 	u64 v = REG16(cpu, in->dst), new;
 
+	if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE)) /* APM vol. 2 15.9: whatever LMSW writes, before memory */
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_CR0_SEL_WRITE, 0, 0));
 	if (in->flags & IN_MEM)
 		TRY(cpu, in, operand_read(cpu, in, 2, &v));
 	new = (cpu->st.cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (v & (CR0_PE | CR0_MP | CR0_EM | CR0_TS));
-	if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE)) /* APM vol. 2 15.9: whatever LMSW writes */
-		LEAVE(cpu, in, x86_exit(cpu, EXIT_CR0_SEL_WRITE, 0, 0));
 	if (unlikely(cpu->c.vmx.on))
 		TRY(cpu, in, vmx_lmsw(cpu, in, v, &new));
 	LEAVE(cpu, in, write_cr0(cpu, new));

@@ -56,17 +56,20 @@ static void arm(struct x86_cpu *cpu, u64 pa)
 HANDLER(op_monitor)
 {
 	struct insn at = *in;
+	bool exit = x86_exit_wanted(cpu, EXIT_MONITOR);
 	u64 la, pa;
 
 	if (!allowed(cpu))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
-	if (x86_exit_wanted(cpu, EXIT_MONITOR))
+	if (exit && cpu->c.vmx.on)
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_MONITOR, 0, 0));
 	if ((u32)cpu->st.gpr[RCX])
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	at.base = CPU_OFF(st.gpr[RAX]);
 	TRY(cpu, in, insn_la(cpu, &at, 1, ACC_READ, &la));
 	TRY(cpu, in, mem_read_pa(cpu, la, &pa));
+	if (exit) /* APM vol. 2 15.9: all exceptions come first; so with MWAIT */
+		LEAVE(cpu, in, x86_exit(cpu, EXIT_MONITOR, 0, 0));
 	arm(cpu, pa);
 	LEAVE(cpu, in, OUT_END);
 }
@@ -83,14 +86,17 @@ static bool event_due(struct x86_cpu *cpu, u32 raw)
 HANDLER(op_mwait)
 {
 	u32 raw;
+	bool bad = (u32)cpu->st.gpr[RCX] & ~MWAIT_MASKED_INTR;
 
 	if (!allowed(cpu))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
+	if (bad && !cpu->c.vmx.on)
+		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (cpu->monitor.armed && x86_exit_wanted(cpu, EXIT_MWAIT_ARMED))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_MWAIT_ARMED, 0, 0));
 	if (x86_exit_wanted(cpu, EXIT_MWAIT))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_MWAIT, cpu->c.vmx.on && cpu->monitor.armed, 0));
-	if ((u32)cpu->st.gpr[RCX] & ~MWAIT_MASKED_INTR)
+	if (bad)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	/* Like HLT, it ends STI's shadow, not at its end but as it begins to wait. */
 	cpu->st.shadow = 0;

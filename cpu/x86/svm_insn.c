@@ -1,9 +1,10 @@
 /*
  * The SVM instructions but for VMRUN's world switch (svm_world.c). APM vol. 3 "System Instruction Reference".
  *
- * Mode, EFER.SVME, CPL and the intercept were tested by the prologue (check.c). The operand rAX is a physical address
- * as wide as the address size; VMRUN, VMLOAD and VMSAVE raise #GP(0) when it is not page-aligned or beyond the
- * processor's physical addresses.
+ * Mode, EFER.SVME and CPL were tested by the prologue (check.c), and the intercept of those without an operand. The
+ * operand rAX is a physical address as wide as the address size; VMRUN, VMLOAD and VMSAVE raise #GP(0) when it is not
+ * page-aligned or beyond the processor's physical addresses, and that comes before their intercept (APM vol. 2 15.9
+ * "Instruction Intercepts").
  */
 #include "arch/x86/model.h"
 #include "cpu/x86/exec.h"
@@ -15,12 +16,12 @@ static u64 rax_address(const struct x86_cpu *cpu, const struct insn *in)
 	return in->adsize == 8 ? cpu->st.gpr[RAX] : in->adsize == 4 ? (u32)cpu->st.gpr[RAX] : (u16)cpu->st.gpr[RAX];
 }
 
-static enum outcome must_check vmcb_operand(struct x86_cpu *cpu, const struct insn *in, u64 *pa)
+static enum outcome must_check vmcb_operand(struct x86_cpu *cpu, const struct insn *in, enum x86_exit exit, u64 *pa)
 {
 	*pa = rax_address(cpu, in);
 	if ((*pa & (RAM_PAGE - 1)) || *pa >> cpu->model->phys_bits)
 		return x86_fault(cpu, EXC_GP, 0);
-	return OUT_NEXT;
+	return x86_exit_wanted(cpu, exit) ? x86_exit(cpu, exit, 0, 0) : OUT_NEXT;
 }
 
 /* The VMCB's page; one that is not RAM is #GP(0), since no hypervisor means it. APM vol. 2 15.33.1 "Virtual VMLOAD and
@@ -29,11 +30,12 @@ static enum outcome must_check vmcb_map(struct x86_cpu *cpu, const struct insn *
 					u64 *pa)
 {
 	bool virtual = cpu->c.vmcb_ctl_flags & SVM_VLS;
+	enum x86_exit exit = write ? EXIT_VMSAVE : EXIT_VMLOAD;
 	enum outcome o;
 
 	if (virtual && !(cpu->st.msr.efer & EFER_LMA))
-		return x86_exit(cpu, write ? EXIT_VMSAVE : EXIT_VMLOAD, 0, 0);
-	o = vmcb_operand(cpu, in, pa);
+		return x86_exit(cpu, exit, 0, 0);
+	o = vmcb_operand(cpu, in, exit, pa);
 	if (o == OUT_NEXT && virtual)
 		o = mem_nested_pa(cpu, *pa, write, pa);
 	if (o != OUT_NEXT)
@@ -50,7 +52,7 @@ static enum outcome op_vmrun(struct x86_cpu *cpu, const struct insn *in)
 {
 	u64 pa;
 
-	TRY(cpu, in, vmcb_operand(cpu, in, &pa));
+	TRY(cpu, in, vmcb_operand(cpu, in, EXIT_VMRUN, &pa));
 	LEAVE(cpu, in, svm_vmrun(cpu, in, pa));
 }
 

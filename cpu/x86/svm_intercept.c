@@ -55,12 +55,11 @@ enum outcome svm_check_msr(struct x86_cpu *cpu, u32 msr, bool write)
 
 /*
  * APM vol. 2 15.12: EXITINFO1 is the error code, for #PF EXITINFO2 the address, and CR2 stays as it is; for #DB the
- * debug registers are what its handler would have seen (15.12.2).
+ * debug registers are what its handler would have seen (15.12.2). ICEBP's vector 1 is not #DB's (15.9).
  */
 enum outcome svm_check_exception(struct x86_cpu *cpu, const struct x86_event *ev)
 {
-	bool exception =
-		ev->kind == EV_FAULT || ev->kind == EV_TRAP || ev->kind == EV_SOFT_EXC || ev->kind == EV_PRIV_SOFT;
+	bool exception = ev->kind == EV_FAULT || ev->kind == EV_TRAP || ev->kind == EV_SOFT_EXC;
 
 	if (likely(!cpu->c.guest) || !exception || ev->vector > 31)
 		return OUT_NEXT;

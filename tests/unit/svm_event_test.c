@@ -275,12 +275,14 @@ static void virtual_priority(void **state)
 	assert_int_equal(vmcb(w)->c.int_ctl & VI_TPR, 4);
 	assert_int_equal(stack64(w, 40), GUEST_CODE + 13);
 	world_free(w);
-	/* Without V_INTR_MASKING CR8 is the APIC's. */
+	/* Without V_INTR_MASKING CR8 reads as the APIC's, but V_TPR takes writes too: APM vol. 2 15.21.2. */
 	w = WORLD(host_once, guest_cr8);
-	vmcb(w)->c.int_ctl = 9;
+	vmcb(w)->c.int_ctl = VI_IRQ | 5u << 16 | 9;
+	vmcb(w)->s.rflags |= FL_IF;
 	run(w);
 	assert_int_equal(w->st.gpr[RSI], 0);
-	assert_int_equal(vmcb(w)->c.int_ctl & VI_TPR, 9);
+	assert_int_equal(vmcb(w)->c.int_ctl & VI_TPR, 4);
+	assert_int_equal(stack64(w, 40), GUEST_CODE + 13);
 	world_free(w);
 }
 

@@ -40,6 +40,13 @@ SETUP(osxsave, b->s.cr4 |= CR4_OSXSAVE)
 SETUP(ports, memset(at(w, IOPM), 0xff, 0x2001); (void)b)
 SETUP(msrs, memset(at(w, MSRPM), 0xff, 0x2000); (void)b)
 SETUP(no_asid, b->c.asid = 0)
+/* Values of RDX that MOV to CRn takes: those that it does not are #GP before the intercept. */
+SETUP(good_cr0, w->st.gpr[RDX] = b->s.cr0 | CR0_WP)
+SETUP(good_cr2, (void)w; (void)b)
+SETUP(good_cr3, w->st.gpr[RDX] = b->s.cr3)
+SETUP(good_cr4, w->st.gpr[RDX] = b->s.cr4 | CR4_PGE)
+SETUP(good_cr8, (void)w; (void)b)
+SETUP(vmcb_operand, b->s.rax = 0x38000; (void)w)
 SETUP(avic, b->c.int_ctl = (u32)VI_AVIC; b->c.avic_bar = 0x500000; b->c.avic_backing = 0x3a000;
       b->c.avic_physical = 0x3b000; nested_paging(w))
 SETUP(hole, nested_paging(w); (void)b)
@@ -145,7 +152,7 @@ ASM(apic_count, "mov 0x500390, %eax")
 #define I2 .info2
 #define CR(n)                                                                                                          \
 	R(n, from_cr##n, nothing, I1 = CR_ACCESS_MOV | R9, .len = 4),                                                  \
-		R(0x10 + n, to_cr##n, nothing, I1 = CR_ACCESS_MOV | RDX, .len = 3 + (n == 8))
+		R(0x10 + n, to_cr##n, good_cr##n, I1 = CR_ACCESS_MOV | RDX, .len = 3 + (n == 8))
 #define DR(n) R(0x20 + n, from_dr##n, nothing, I1 = RSI, .len = 3), R(0x30 + n, to_dr##n, nothing, I1 = R11, .len = 4)
 static const struct row rows[] = {
 	CR(0),
@@ -186,7 +193,7 @@ static const struct row rows[] = {
 	R(0x63, init, nothing, .at = 5),
 	R(0x64, spin, virtual_interrupt),
 	R(0x65, lmsw_mem, nothing, .len = 8),
-	R(0x65, to_cr0, nothing, I1 = CR_ACCESS_MOV | RDX, .len = 3),
+	R(0x65, to_cr0, good_cr0, I1 = CR_ACCESS_MOV | RDX, .len = 3),
 	R(0x66, sidt, nothing, .len = 4),
 	R(0x67, sgdt, nothing, .len = 4),
 	R(0x68, sldt, nothing, .len = 3),
@@ -216,10 +223,10 @@ static const struct row rows[] = {
 	R(0x7c, wrmsr, msrs, I1 = 1, .at = 5, .len = 2),
 	R(0x7d, jump_task, legacy, I1 = 0x20, I2 = BIT(38)),
 	R(0x7f, ud, no_idt, .at = 1),
-	R(0x80, vmrun, nothing, .len = 3),
+	R(0x80, vmrun, vmcb_operand, .len = 3),
 	R(0x81, vmmcall, nothing, .len = 3),
-	R(0x82, vmload, nothing, .len = 3),
-	R(0x83, vmsave, nothing, .len = 3),
+	R(0x82, vmload, vmcb_operand, .len = 3),
+	R(0x83, vmsave, vmcb_operand, .len = 3),
 	R(0x84, stgi, nothing, .len = 3),
 	R(0x85, clgi, nothing, .len = 3),
 	R(0x86, skinit, nothing, .len = 3),
@@ -263,8 +270,8 @@ static void each_code_once(void **state)
 		struct vmcb *b = vmcb(w);
 
 		intercept(&b->c, r->code);
-		r->setup(w, b);
 		w->st.gpr[RDX] = w->st.gpr[RCX] = 0;
+		r->setup(w, b);
 		run(w);
 		if (b->c.exit_code != r->code || b->c.exit_info1 != r->info1 || b->c.exit_info2 != r->info2)
 			fail_msg("row %u: exit %#llx info %#llx %#llx at %#llx, not %#llx %#llx %#llx", i,
@@ -294,6 +301,7 @@ static void none_unasked(void **state)
 		    r->text == mwait_start || r->text == hlt_start || r->text == init_start)
 			continue; /* always asked for, or the guest would not end */
 		w = world_new(MODEL, host_once_start, host_once_end, r->text, r->end);
+		w->st.gpr[RDX] = w->st.gpr[RCX] = 0;
 		r->setup(w, vmcb(w));
 		vmcb(w)->c.intercept3 |= BIT(31); /* shutdown ends what goes wrong */
 		vmcb(w)->c.exceptions |= r->code == 0x46 ? 0 : BIT(EXC_UD);
@@ -302,7 +310,6 @@ static void none_unasked(void **state)
 			continue;
 		}
 		memcpy(at(w, GUEST_CODE + (u64)(r->end - r->text)), "\x0f\x01\xd9\x0f\x0b", 5);
-		w->st.gpr[RDX] = w->st.gpr[RCX] = 0;
 		run(w);
 		if (vmcb(w)->c.exit_code == r->code)
 			fail_msg("row %u: exit %#llx was not asked for", i, (unsigned long long)r->code);
