@@ -48,9 +48,14 @@ _Static_assert(sizeof(struct x87_image) == 108, "FNSAVE image");
 		NEXT(cpu, in);                                                                                         \
 	}
 
+/* APM vol. 2 15.14.2 "Ferr_Freeze Intercept": with CR0.NE clear the processor would wait for a legacy interrupt. */
 enum outcome x87_raise(struct x86_cpu *cpu)
 {
-	if (!(cpu->st.cr0 & CR0_NE))
+	bool freezes = !(cpu->st.cr0 & CR0_NE);
+
+	if (freezes && x86_exit_wanted(cpu, EXIT_FERR_FREEZE))
+		return x86_exit(cpu, EXIT_FERR_FREEZE, 0, 0);
+	if (freezes)
 		log_limit(cpu->vm->log, "x87 exceptions through FERR# and IRQ 13 (CR0.NE = 0) are reported as #MF");
 	return x86_fault(cpu, EXC_MF, 0);
 }

@@ -30,6 +30,7 @@ SETUP(overflow, legacy(w, b); b->s.rflags |= FL_OF)
 SETUP(bounds, legacy(w, b); put64(w, DATA, 0x600000005))
 SETUP(single_step, b->s.rflags |= FL_TF)
 SETUP(task_switched, b->s.cr0 |= CR0_TS)
+SETUP(legacy_errors, b->s.cr0 &= ~CR0_NE; (void)w)
 SETUP(no_idt, b->s.idtr.limit = 0)
 SETUP(sse, b->s.cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT)
 SETUP(user, b->s.cs.attr = 0xafb; b->s.ss.attr = 0xcf3; b->s.cpl = 3; b->s.cr0 |= CR0_AM; b->s.rflags |= FL_AC)
@@ -222,6 +223,7 @@ static const struct row rows[] = {
 	R(0x7c, rdmsr, msrs, .at = 5, .len = 2),
 	R(0x7c, wrmsr, msrs, I1 = 1, .at = 5, .len = 2),
 	R(0x7d, jump_task, legacy, I1 = 0x20, I2 = BIT(38)),
+	R(0x7e, x87, legacy_errors, .at = 18),
 	R(0x7f, ud, no_idt, .at = 1),
 	R(0x80, vmrun, vmcb_operand, .len = 3),
 	R(0x81, vmmcall, nothing, .len = 3),
@@ -320,10 +322,10 @@ static void none_unasked(void **state)
 static bool never(unsigned exit)
 {
 	/*
-	 * No system management mode; x87 errors are #MF always; no RDPRU; no traps behind writes of EFER.
+	 * No system management mode; no RDPRU; no traps behind writes of EFER.
 	 * Exceptions: NMI is not one; no coprocessor segment overrun, machine checks, CET, SEV; the rest are reserved.
 	 */
-	static const enum x86_exit none[] = {EXIT_SMI, EXIT_FERR_FREEZE, EXIT_RDPRU, EXIT_EFER_WRITE_TRAP};
+	static const enum x86_exit none[] = {EXIT_SMI, EXIT_RDPRU, EXIT_EFER_WRITE_TRAP};
 	static const u32 exceptions = BIT(2) | BIT(9) | BIT(15) | BIT(18) | 0xbff00000;
 	u64 code = x86_exit_rows[exit].svm_code;
 
