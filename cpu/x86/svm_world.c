@@ -20,6 +20,7 @@
 #include "arch/x86/walk.h"
 #include "cpu/x86/avic.h"
 #include "cpu/x86/block.h"
+#include "cpu/x86/exec.h"
 #include "cpu/x86/guests.h"
 #include "cpu/x86/lbr.h"
 #include "cpu/x86/mem.h"
@@ -447,6 +448,12 @@ static void fetch_bytes(struct x86_cpu *cpu, struct vmcb_control *v)
 	v->insn_len = (u8)n;
 }
 
+/* #BR has an nRIP although it is a fault: it is BOUND's alone. */
+static u64 behind_bound(const struct x86_cpu *cpu)
+{
+	return cpu->c.in ? mask_ip(cpu, cpu->st.rip + cpu->c.in->len, cpu->c.mode & MODE_SIZE ? 4 : 2) : 0;
+}
+
 static void exit_info_out(struct x86_cpu *cpu, struct vmcb_control *v, u64 next_rip)
 {
 	struct x86_vmexit x = cpu->c.vmexit;
@@ -458,7 +465,7 @@ static void exit_info_out(struct x86_cpu *cpu, struct vmcb_control *v, u64 next_
 	v->exit_int_info = exit_int_info(&cpu->c.delivering);
 	cpu->c.delivering.kind = EV_NONE;
 	if (x86_has(cpu->model, X86F_NRIP_SAVE))
-		v->next_rip = exit_has_nrip(x.exit) ? next_rip : 0;
+		v->next_rip = !exit_has_nrip(x.exit) ? 0 : x.exit == EXIT_EXC5 ? behind_bound(cpu) : next_rip;
 	if (assists) {
 		v->insn_len = 0;
 		if ((x.exit == EXIT_NPF || x.exit == EXIT_EXC14) && !(x.info1 & PF_I))

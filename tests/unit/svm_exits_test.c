@@ -176,7 +176,7 @@ static const struct row rows[] = {
 	R(0x41, step, single_step, .at = 1),
 	R(0x43, int3, nothing, .at = 1, .len = 1),
 	R(0x44, into, overflow, .at = 1, .len = 1),
-	R(0x45, bound, bounds, .at = 2),
+	R(0x45, bound, bounds, .at = 2, .len = 6),
 	R(0x46, ud, nothing, .at = 1),
 	R(0x47, fnop, task_switched),
 	R(0x48, ud, no_idt, .at = 1),
