@@ -165,12 +165,11 @@ static u64 field_get(const struct vmcs *v, enum vmcs_field f, u64 encoding)
 	return encoding & VMCS_HIGH ? v->f[f] >> 32 : v->f[f];
 }
 
-static void field_set(struct vmcs *v, enum vmcs_field f, u64 encoding, u64 value, bool wide)
+/* Outside 64-bit mode a full access clears bits 63:32 of a longer field: SDM vol. 3 30.3 "VMWRITE". */
+static void field_set(struct vmcs *v, enum vmcs_field f, u64 encoding, u64 value)
 {
 	if (encoding & VMCS_HIGH)
 		v->f[f] = (u32)v->f[f] | value << 32;
-	else if (!wide && VMCS_WIDTH(encoding) == VMCS_WIDTH_64)
-		v->f[f] = (v->f[f] & ~MASK(32)) | value;
 	else
 		v->f[f] = value & vmcs_field_mask(f);
 }
@@ -251,7 +250,7 @@ HANDLER(op_vmwrite)
 		vmx_fail(cpu, VMERR_READ_ONLY);
 		LEAVE(cpu, in, OUT_END);
 	}
-	field_set(v, f, encoding, value, size == 8);
+	field_set(v, f, encoding, value);
 	svm_page_written(cpu, cpu->c.vmx.on ? cpu->c.vmx.link : cpu->st.vmx.vmcs);
 	vmx_succeed(cpu);
 	NEXT(cpu, in);
@@ -282,14 +281,11 @@ HANDLER(op_vmcall)
 enum invept_type { INVEPT_SINGLE = 1, INVEPT_ALL = 2 };
 enum invvpid_type { INVVPID_ADDRESS, INVVPID_SINGLE, INVVPID_ALL, INVVPID_SINGLE_NONGLOBAL };
 
-/* The type register and the descriptor in memory. */
-static enum outcome inv_operands(struct x86_cpu *cpu, const struct insn *in, u64 *type, u64 d[2])
+static enum outcome inv_descriptor(struct x86_cpu *cpu, const struct insn *in, u64 d[2])
 {
-	enum outcome o;
 	u64 la;
+	enum outcome o = insn_la(cpu, in, 16, insn_acc(in), &la);
 
-	*type = reg_operand(cpu, in->dst);
-	o = insn_la(cpu, in, 16, insn_acc(in), &la);
 	return o == OUT_NEXT ? mem_read_n(cpu, la, d, 16, insn_acc(in)) : o;
 }
 
@@ -300,22 +296,25 @@ bool vmx_eptp_valid(const struct x86_cpu *cpu, u64 eptp)
 	       !(eptp >> cpu->model->phys_bits) && (!(eptp & EPTP_AD) || (cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_AD));
 }
 
+/* A type that is not supported fails before the descriptor is read: SDM vol. 3 30.3 "INVEPT", "INVVPID". */
 HANDLER(op_invept)
 {
-	u64 type, d[2], caps = cpu->vmx_cap[VMX_CAP_EPT_VPID];
+	u64 type = reg_operand(cpu, in->dst), d[2], caps = cpu->vmx_cap[VMX_CAP_EPT_VPID];
 
 	if (!(caps & VMX_EPT_INVEPT))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	TRY(cpu, in, prologue(cpu, EXIT_INVEPT));
-	TRY(cpu, in, inv_operands(cpu, in, &type, d));
-	if (type == INVEPT_SINGLE && (caps & VMX_EPT_INVEPT_SINGLE) && !d[1] && vmx_eptp_valid(cpu, d[0]))
-		tlb_flush_ept(cpu, d[0]);
-	else if (type == INVEPT_ALL && (caps & VMX_EPT_INVEPT_ALL))
-		tlb_flush_ept(cpu, 0);
-	else {
+	if (!(type == INVEPT_SINGLE && (caps & VMX_EPT_INVEPT_SINGLE)) &&
+	    !(type == INVEPT_ALL && (caps & VMX_EPT_INVEPT_ALL))) {
 		vmx_fail(cpu, VMERR_INV_OPERAND);
 		LEAVE(cpu, in, OUT_END);
 	}
+	TRY(cpu, in, inv_descriptor(cpu, in, d));
+	if (type == INVEPT_SINGLE && (d[1] || !vmx_eptp_valid(cpu, d[0]))) {
+		vmx_fail(cpu, VMERR_INV_OPERAND);
+		LEAVE(cpu, in, OUT_END);
+	}
+	tlb_flush_ept(cpu, type == INVEPT_SINGLE ? d[0] : 0);
 	vmx_succeed(cpu);
 	LEAVE(cpu, in, OUT_END);
 }
@@ -324,13 +323,13 @@ static bool invvpid(struct x86_cpu *cpu, u64 type, const u64 d[2])
 {
 	u32 vpid = (u16)d[0];
 
-	if (type > INVVPID_SINGLE_NONGLOBAL || !(cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_INVVPID_TYPE0 << type))
+	if (d[0] >> 16)
 		return false;
 	if (type == INVVPID_ALL) {
 		tlb_flush_guests(cpu);
 		return true;
 	}
-	if (d[0] >> 16 || !vpid)
+	if (!vpid)
 		return false;
 	if (type == INVVPID_ADDRESS) {
 		if (!la_canonical_kept(cpu, d[1]))
@@ -344,12 +343,16 @@ static bool invvpid(struct x86_cpu *cpu, u64 type, const u64 d[2])
 
 HANDLER(op_invvpid)
 {
-	u64 type, d[2];
+	u64 type = reg_operand(cpu, in->dst), d[2], caps = cpu->vmx_cap[VMX_CAP_EPT_VPID];
 
-	if (!(cpu->vmx_cap[VMX_CAP_EPT_VPID] & VMX_EPT_INVVPID))
+	if (!(caps & VMX_EPT_INVVPID))
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
 	TRY(cpu, in, prologue(cpu, EXIT_INVVPID));
-	TRY(cpu, in, inv_operands(cpu, in, &type, d));
+	if (type > INVVPID_SINGLE_NONGLOBAL || !(caps & VMX_EPT_INVVPID_TYPE0 << type)) {
+		vmx_fail(cpu, VMERR_INV_OPERAND);
+		LEAVE(cpu, in, OUT_END);
+	}
+	TRY(cpu, in, inv_descriptor(cpu, in, d));
 	if (invvpid(cpu, type, d))
 		vmx_succeed(cpu);
 	else

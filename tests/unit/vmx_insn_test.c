@@ -43,6 +43,9 @@ SETUP(no_vmcs, w->st.vmx.vmcs = X86_NO_VMCS; w->st.gpr[RAX] = vmcs_rows[VMCS_GUE
 SETUP(no_vmcs_odd, w->st.vmx.vmcs = X86_NO_VMCS; put(w, POINTER, FREE | 8, 8))
 SETUP(no_vmcs_type, w->st.vmx.vmcs = X86_NO_VMCS; w->st.gpr[RAX] = 9)
 SETUP(root_vmxon, put(w, POINTER, VMXON_PAGE, 8))
+SETUP(all_vpids, w->st.gpr[RAX] = 2; put(w, POINTER, 0, 8))
+SETUP(all_vpids_rsvd, w->st.gpr[RAX] = 2; put(w, POINTER, BIT(16), 8))
+SETUP(no_type_no_page, w->st.gpr[RAX] = 9; put(w, TABLES + 0x3000 + (POINTER >> 12 << 3), 0, 8))
 
 #define R(name, setup, flags, error)                                                                                   \
 	{                                                                                                              \
@@ -80,6 +83,10 @@ static const struct {
 	R(launch, behind_movss, FAILS_VALID, VMERR_ENTRY_MOVSS),
 	R(resume, behind_movss, FAILS_VALID, VMERR_ENTRY_MOVSS),
 	R(invept, nothing, FAILS_VALID, VMERR_INV_OPERAND),
+	R(invept, no_type_no_page, FAILS_VALID, VMERR_INV_OPERAND),
+	R(invvpid, no_type_no_page, FAILS_VALID, VMERR_INV_OPERAND),
+	R(invvpid, all_vpids_rsvd, FAILS_VALID, VMERR_INV_OPERAND),
+	R(invvpid, all_vpids, NO_FLAG, 0),
 	R(invvpid, no_vmcs_type, FAILS_INVALID, 0),
 	R(call, no_vmcs, FAILS_INVALID, 0),
 	R(readf, no_vmcs, FAILS_INVALID, 0),
@@ -251,6 +258,7 @@ static void operand_faults(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct world *w = VMX_WORLD(call);
 
+		w->st.gpr[RAX] = 1; /* a type that both have */
 		put(w, TABLES + 0x3000 + (POINTER >> 12 << 3), 0, 8);
 		assert_int_equal(one(w, rows[i].code, rows[i].end), OUT_FAULT);
 		assert_int_equal(w->cpu->c.event.vector, EXC_PF);
@@ -258,6 +266,25 @@ static void operand_faults(void **state)
 		assert_int_equal(w->st.vmx.vmcs, VMCS_PAGE);
 		world_free(w);
 	}
+}
+
+/* Outside 64-bit mode VMWRITE clears what a longer field has above its operand. */
+static void narrow_write(void **state)
+{
+	struct world *w = VMX_WORLD(call);
+
+	w->st.msr.efer = 0;
+	w->st.cr0 &= ~CR0_PG;
+	w->st.seg[CS].attr = 0xc9b;
+	w->st.gpr[RAX] = vmcs_rows[VMCS_TSC_OFFSET].encoding;
+	w->st.gpr[RBX] = 5;
+	vmx_f(w)[VMCS_TSC_OFFSET] = ~0ull;
+	ONE(w, writef);
+	assert_int_equal(vmx_f(w)[VMCS_TSC_OFFSET], 5);
+	w->st.gpr[RAX] |= VMCS_HIGH;
+	ONE(w, writef);
+	assert_int_equal(vmx_f(w)[VMCS_TSC_OFFSET], 5ull << 32 | 5);
+	world_free(w);
 }
 
 int main(void)
@@ -269,6 +296,7 @@ int main(void)
 		cmocka_unit_test(vmxon),
 		cmocka_unit_test(faults),
 		cmocka_unit_test(operand_faults),
+		cmocka_unit_test(narrow_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
