@@ -20,7 +20,10 @@
 #include "cpu/x86/mem.h"
 #include "cpu/x86/vmexit.h"
 
-#define ICR_SELF 0x40000u /* destination shorthand 01; the other bits of a self-IPI's ICR_LO are 0 but the vector */
+/* What ICR_LO must be for a self-IPI: destination shorthand 01; edge, fixed, not pending, reserved bits 0. Destination
+ * mode (bit 11) and level (bit 14) do not count. */
+#define ICR_SELF      0x00040000u
+#define ICR_SELF_MASK 0xffffb700u
 
 /* Access types of exit 44's qualification: SDM vol. 3 table 27-6. */
 enum { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH, ACCESS_EVENT, ACCESS_PHYS_EVENT = 10, ACCESS_PHYS = 15 };
@@ -154,7 +157,8 @@ void vapic_written(struct x86_cpu *cpu)
 		eoi_virtualize(cpu, p);
 		return;
 	case APIC_ICR_LO:
-		if (!cpu->c.vmx.vid || (apic_page_get(p, at) & ~0xffu) != ICR_SELF || !(apic_page_get(p, at) & 0xf0))
+		if (!cpu->c.vmx.vid || (apic_page_get(p, at) & ICR_SELF_MASK) != ICR_SELF ||
+		    !(apic_page_get(p, at) & 0xf0))
 			break;
 		self_ipi(cpu, p, apic_page_get(p, at) & 0xff);
 		return;

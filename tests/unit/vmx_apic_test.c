@@ -173,6 +173,7 @@ static void eoi_virtualized(void **state)
 }
 
 ASM64(self_ipi, "movl $0x40063, 0x50300\n nop\n nop\n sti\n nop\n" VMCALL)
+ASM64(other_self_ipi, "movl $0x44863, 0x50300\n sti\n nop\n" VMCALL)
 ASM64(other_ipi, "movl $0x63, 0x50300\n nop")
 
 static void self_ipi_virtualized(void **state)
@@ -184,6 +185,13 @@ static void self_ipi_virtualized(void **state)
 	EXPECT_EXIT(w, EXIT_CALL, 0);
 	assert_int_equal(vmx_count(w, 0x63), 1);
 	assert_int_equal(get(w, GUEST_STACK - 40, 8), GUEST + 11 + 4); /* behind STI's shadow */
+	world_free(w);
+
+	w = VMX_WORLD(other_self_ipi); /* logical destination and level do not count */
+	apic(w, APICV);
+	vmx_run(w);
+	EXPECT_EXIT(w, EXIT_CALL, 0);
+	assert_int_equal(vmx_count(w, 0x63), 1);
 	world_free(w);
 
 	w = VMX_WORLD(other_ipi);
