@@ -67,7 +67,9 @@ enum vmx_ctl {
 enum vmx_cap { VMX_CAP_MISC, VMX_CAP_EPT_VPID, VMX_CAP_VMFUNC, VMX_CAPS };
 u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap);
 #define VMX_MISC_ACTIVITY     5 /* the bit of activity state 0; those of HLT, shutdown and wait-for-SIPI follow */
+#define VMX_MISC_STORE_LMA    BIT(5)
 #define VMX_MISC_VMWRITE_ANY  BIT(29)
+#define VMX_MISC_LENGTH_0     BIT(30)
 #define VMX_EPT_EXECUTE_ONLY  BIT(0)
 #define VMX_EPT_2M	      BIT(16)
 #define VMX_EPT_1G	      BIT(17)
@@ -120,6 +122,9 @@ static inline u16 vmx_attr(u64 ar)
 #define VINT_MOVSS BIT(1)
 #define VINT_SMI   BIT(2)
 #define VINT_NMI   BIT(3)
+
+/* Pending debug exceptions: SDM vol. 3 table 24-4. Bits 3:0 and 14 are those of DR6. */
+#define VPENDING_ENABLED BIT(12) /* an enabled breakpoint was met */
 
 /* EPTP: SDM vol. 3 24.6.11. */
 #define EPTP_AD BIT(6)

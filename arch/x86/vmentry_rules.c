@@ -306,7 +306,6 @@ u64 vmentry_qualification(enum vmentry_rule broken)
 {
 	switch (broken) {
 	case VMENTRY_RULE_PDPTE: return 2;
-	case VMENTRY_RULE_INT_NMI: return 3;
 	case VMENTRY_RULE_LINK: return 4;
 	default: return 0;
 	}

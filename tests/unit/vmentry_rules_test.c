@@ -369,14 +369,39 @@ static void legal_oddities(void **state)
 	expect_legal("a valid link pointer", &v, &e);
 }
 
+/* Without IA32_VMX_MISC bit 30 an injected software event has an instruction. */
+static void length_zero(void **state)
+{
+	struct vmentry_env e = env();
+	struct vmcs v;
+
+	good(&v);
+	event(v.f, VEV_SOFT_INT, 0x80);
+	v.f[VMCS_ENTRY_INSN_LEN] = 0;
+	expect_legal("a length of 0", &v, &e);
+	e.misc &= ~VMX_MISC_LENGTH_0;
+	assert_int_equal(vmentry_check(&v, &e), VMENTRY_RULE_EVENT_LENGTH);
+	v.f[VMCS_ENTRY_INSN_LEN] = 1;
+	expect_legal("a length of 1", &v, &e);
+}
+
+/* 3 is for an NMI under blocking by STI, which is no rule here. */
+static void qualifications(void **state)
+{
+	for (unsigned r = 0; r < VMENTRY_RULES; r++)
+		if (r != VMENTRY_RULE_PDPTE && r != VMENTRY_RULE_LINK)
+			assert_int_equal(vmentry_qualification((enum vmentry_rule)r), 0);
+	assert_int_equal(vmentry_qualification(VMENTRY_RULE_PDPTE), 2);
+	assert_int_equal(vmentry_qualification(VMENTRY_RULE_LINK), 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_field_is_found),
-		cmocka_unit_test(capabilities_agree),
-		cmocka_unit_test(options_take_away),
-		cmocka_unit_test(each_rule_fails_once),
-		cmocka_unit_test(legal_oddities),
+		cmocka_unit_test(every_field_is_found), cmocka_unit_test(capabilities_agree),
+		cmocka_unit_test(options_take_away),	cmocka_unit_test(each_rule_fails_once),
+		cmocka_unit_test(legal_oddities),	cmocka_unit_test(length_zero),
+		cmocka_unit_test(qualifications),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
