@@ -271,9 +271,8 @@ HANDLER(mov_to_cr)
 }
 
 /* SDM vol. 3 18.2.2 "Debug Registers DR4 and DR5". */
-static enum outcome dr_number(struct x86_cpu *cpu, const struct insn *in, unsigned *n)
+static enum outcome dr_number(struct x86_cpu *cpu, unsigned *n)
 {
-	*n = in->aux;
 	if (*n == 4 || *n == 5) {
 		if (cpu->st.cr4 & CR4_DE)
 			return x86_fault(cpu, EXC_UD, 0);
@@ -283,16 +282,21 @@ static enum outcome dr_number(struct x86_cpu *cpu, const struct insn *in, unsign
 }
 
 /*
- * General detect. SVM: exceptions that need no memory come before the intercept (APM vol. 2 15.7 "Instruction
- * Intercepts"); VMX: the exit comes before all but #UD and privilege (SDM vol. 3 25.1.1).
+ * SVM: exceptions that need no memory, general detect's too, come before the intercept (APM vol. 2 15.7 "Instruction
+ * Intercepts"); VMX: the exit comes before them all, be it #UD of CR4.DE or #GP of CPL (SDM vol. 3 25.1.3 "MOV DR").
+ * `bad`: a value that DR6 and DR7 cannot hold.
  */
-static enum outcome dr_checks(struct x86_cpu *cpu, enum x86_exit exit, u64 info)
+static enum outcome dr_checks(struct x86_cpu *cpu, enum x86_exit exit, u64 info, bool bad, unsigned *n)
 {
 	bool wanted = x86_exit_wanted(cpu, exit), detected = cpu->st.dr7 & DR7_GD;
 
-	if (cpu->st.cpl)
+	if (wanted && cpu->c.vmx.on)
+		return x86_exit(cpu, exit, info, 0);
+	if (dr_number(cpu, n) != OUT_NEXT)
+		return OUT_FAULT;
+	if (cpu->st.cpl || (bad && !detected))
 		return gp(cpu);
-	if (wanted && (!detected || cpu->c.vmx.on))
+	if (wanted && !detected)
 		return x86_exit(cpu, exit, info, 0);
 	if (detected) {
 		x86_fault(cpu, EXC_DB, 0);
@@ -304,11 +308,10 @@ static enum outcome dr_checks(struct x86_cpu *cpu, enum x86_exit exit, u64 info)
 
 HANDLER(mov_from_dr)
 {
-	unsigned n;
+	unsigned n = in->aux;
 	u64 v;
 
-	TRY(cpu, in, dr_number(cpu, in, &n));
-	TRY(cpu, in, dr_checks(cpu, (enum x86_exit)(EXIT_DR0_READ + in->aux), gpr_number(in->dst)));
+	TRY(cpu, in, dr_checks(cpu, (enum x86_exit)(EXIT_DR0_READ + in->aux), gpr_number(in->dst), false, &n));
 	v = n < 4 ? cpu->st.dr[n] : n == 6 ? cpu->st.dr6 : cpu->st.dr7;
 	REG64(cpu, in->dst) = in_code64(cpu) ? v : (u32)v;
 	NEXT(cpu, in);
@@ -317,16 +320,10 @@ HANDLER(mov_from_dr)
 HANDLER(mov_to_dr)
 {
 	u64 v = operand_get(cpu, in->src);
-	unsigned n;
-	bool high;
+	unsigned n = in->aux;
 
-	TRY(cpu, in, dr_number(cpu, in, &n));
-	high = n >= 6 && v >> 32;
-	if (high && !cpu->st.cpl && !(cpu->st.dr7 & DR7_GD) && !cpu->c.vmx.on) /* as check_before_intercept */
-		LEAVE(cpu, in, gp(cpu));
-	TRY(cpu, in, dr_checks(cpu, (enum x86_exit)(EXIT_DR0_WRITE + in->aux), gpr_number(in->src)));
-	if (high)
-		LEAVE(cpu, in, gp(cpu));
+	TRY(cpu, in,
+	    dr_checks(cpu, (enum x86_exit)(EXIT_DR0_WRITE + in->aux), gpr_number(in->src), n >= 4 && v >> 32, &n));
 	if (n < 4)
 		cpu->st.dr[n] = v;
 	else if (n == 6)
