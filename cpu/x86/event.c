@@ -400,13 +400,18 @@ static u64 event_rewind(struct x86_cpu *cpu, unsigned insn_len)
 }
 
 /* SDM vol. 3 27.1 "Architectural State Before a VM Exit": what an event leaves in CR2 and DR6 is there although its
- * delivery was cut short, since whoever injects it again does not set them. */
+ * delivery was cut short, since whoever injects it again does not set them; in VMX it has also ended HLT and blocking
+ * by STI and MOV SS. */
 static void event_interrupted(struct x86_cpu *cpu, const struct x86_event *ev)
 {
 	if (event_is_exception(ev) && ev->vector == EXC_PF)
 		cpu->st.cr2 = ev->cr2;
 	if (event_is_exception(ev) && ev->vector == EXC_DB)
 		x86_db_commit(&cpu->st, ev->db);
+	if (cpu->c.vmx.on) {
+		cpu->st.activity = ACT_RUNNING;
+		cpu->st.shadow = 0;
+	}
 }
 
 enum outcome x86_deliver(struct x86_cpu *cpu)
@@ -450,5 +455,8 @@ enum outcome x86_deliver(struct x86_cpu *cpu)
 		if (!combine(&ev, &cpu->c.event))
 			return shutdown(cpu);
 		ev = cpu->c.event;
+		if (cpu->c.vmx.on &&
+		    ev.vector == EXC_DF) /* SDM vol. 3 27.2.4: the exit of #DF is not during delivery */
+			cpu->c.delivering.kind = EV_NONE;
 	}
 }

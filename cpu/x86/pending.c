@@ -71,7 +71,7 @@ static void take_sipi(struct x86_cpu *cpu)
 
 static void take_debug_trap(struct x86_cpu *cpu)
 {
-	struct x86_event ev = {.kind = EV_TRAP, .vector = EXC_DB, .db = cpu->st.pending_db};
+	struct x86_event ev = {.kind = EV_TRAP, .vector = EXC_DB, .db = cpu->st.pending_db & ~VPENDING_ENABLED};
 
 	cpu->st.pending_db = 0;
 	event_deliver(cpu, &ev);

@@ -25,6 +25,9 @@ void vmx_fail(struct x86_cpu *cpu, enum vmx_error error);
 void vmx_fail_invalid(struct x86_cpu *cpu);
 void vmx_succeed(struct x86_cpu *cpu);
 
+/* The bits of CR0 that VM entries and exits load; the others are not modified. SDM vol. 3 26.3.2.1, 27.5.1. */
+#define VMX_CR0_LOADED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_PG)
+
 /* See vmexit.h. */
 void vmx_vmexit(struct x86_cpu *cpu, u64 next_rip);
 /* The exit of a VM entry that failed on the guest state or in its MSR area. */
@@ -78,7 +81,7 @@ bool vmx_pml_room(struct x86_cpu *cpu);
 void vmx_pml_log(struct x86_cpu *cpu, u64 gpa);
 
 /* The information field for an event: SDM vol. 3 27.2.2, 27.2.4; the error code is in bits 63:32. */
-u64 vmx_event_info(const struct x86_event *ev);
+u64 vmx_event_info(const struct x86_cpu *cpu, const struct x86_event *ev);
 /* VM-exit instruction information and the address of its operand: SDM vol. 3 27.2.5. */
 u64 vmx_insn_info(const struct x86_cpu *cpu, const struct insn *in);
 u64 vmx_insn_displacement(const struct x86_cpu *cpu, const struct insn *in);

@@ -231,7 +231,7 @@ enum outcome vmx_check_msr(struct x86_cpu *cpu, u32 msr, bool write)
 	return x86_exit(cpu, write ? EXIT_WRMSR : EXIT_RDMSR, 0, 0);
 }
 
-u64 vmx_event_info(const struct x86_event *ev)
+u64 vmx_event_info(const struct x86_cpu *cpu, const struct x86_event *ev)
 {
 	u64 v = ev->vector | VEV_VALID;
 
@@ -244,7 +244,7 @@ u64 vmx_event_info(const struct x86_event *ev)
 	case EV_SOFT_EXC: v |= VEV_SOFT_EXC << 8; break;
 	default: v |= VEV_HARD_EXC << 8; break;
 	}
-	if (ev->has_error)
+	if (ev->has_error && (cpu->st.cr0 & CR0_PE)) /* in real-address mode there are no error codes */
 		v |= VEV_ERROR | (u64)ev->error << 32;
 	return v;
 }
@@ -274,7 +274,7 @@ enum outcome vmx_check_exception(struct x86_cpu *cpu, const struct x86_event *ev
 		 : ev->vector == EXC_DB ? ev->db
 					: 0,
 		 0);
-	cpu->c.vmexit.event = vmx_event_info(ev);
+	cpu->c.vmexit.event = vmx_event_info(cpu, ev);
 	cpu->c.vmexit.nmi_iret = ev->nmi_iret;
 	return OUT_EXIT;
 }

@@ -23,7 +23,6 @@
 #include "cpu/x86/vmx.h"
 
 #define has(f, word, name) (((f)[VMCS_##word] & (u32)VMX_##word##_##name) != 0)
-#define CR0_KEPT	   (CR0_ET | CR0_NW | CR0_CD)
 
 static bool env_read(void *ctx, u64 pa, void *buf, unsigned n) { return !ram_read(ctx, pa, buf, n); }
 
@@ -57,13 +56,26 @@ static void efer_in(struct x86_state *st, const u64 *f)
 		st->msr.efer = (st->msr.efer & ~EFER_LME) | (has(f, ENTRY, IA32E) ? EFER_LME : 0);
 }
 
+/* SDM vol. 3 26.7.3 "Delivery of Pending Debug Exceptions after VM Entry": which of them there are. */
+static u64 pending_in(const u64 *f)
+{
+	u64 v = f[VMCS_GUEST_PENDING_DB] & (DR6_BS | VPENDING_ENABLED | 15), event = f[VMCS_ENTRY_EVENT];
+	bool soft = VEV_TYPE(event) == VEV_SOFT_INT || VEV_TYPE(event) == VEV_SOFT_EXC;
+
+	if (!(v & (DR6_BS | VPENDING_ENABLED)))
+		return 0;
+	if ((event & VEV_VALID) && VEV_TYPE(event) != VEV_OTHER)
+		return soft && (f[VMCS_GUEST_INTERRUPTIBILITY] & VINT_MOVSS) ? v : 0;
+	return f[VMCS_GUEST_ACTIVITY] <= 1 ? v : 0; /* neither shutdown nor wait-for-SIPI */
+}
+
 /* SDM vol. 3 26.3.2 "Loading Guest State". */
 static void guest_load(struct x86_cpu *cpu, const u64 *f)
 {
 	static const enum x86_activity activities[] = {ACT_RUNNING, ACT_HALTED, ACT_SHUTDOWN, ACT_WAIT_SIPI};
 	struct x86_state *st = &cpu->st;
 
-	st->cr0 = (f[VMCS_GUEST_CR0] & ~CR0_KEPT) | (st->cr0 & (CR0_NW | CR0_CD)) | CR0_ET;
+	st->cr0 = (f[VMCS_GUEST_CR0] & VMX_CR0_LOADED) | (st->cr0 & ~VMX_CR0_LOADED);
 	st->cr3 = f[VMCS_GUEST_CR3];
 	st->cr4 = f[VMCS_GUEST_CR4];
 	if (has(f, ENTRY, LOAD_DEBUG)) {
@@ -94,7 +106,7 @@ static void guest_load(struct x86_cpu *cpu, const u64 *f)
 	st->activity = activities[f[VMCS_GUEST_ACTIVITY]];
 	if (st->activity == ACT_WAIT_SIPI) /* one that came before is lost */
 		atomic_fetch_and(&cpu->c.attention, ~(u32)ATT_SIPI);
-	st->pending_db = f[VMCS_GUEST_PENDING_DB] & (DR6_BS | 15);
+	st->pending_db = pending_in(f);
 	st->vmx.pause_last = 0;
 }
 

@@ -53,10 +53,10 @@ static u64 flags_out(const struct x86_cpu *cpu, bool insn)
  */
 static u64 pending_out(const struct x86_state *st)
 {
-	u64 v = st->pending_db & (DR6_BS | 15);
+	u64 v = st->pending_db & (DR6_BS | VPENDING_ENABLED | 15);
 
 	if (v & 15)
-		v |= BIT(12); /* an enabled breakpoint */
+		v |= VPENDING_ENABLED;
 	if ((st->shadow & SHADOW_MOVSS) && (st->rflags & FL_TF) && !(st->msr.debugctl & DEBUGCTL_BTF))
 		v |= DR6_BS;
 	return v;
@@ -82,9 +82,9 @@ static void guest_save(struct x86_cpu *cpu, u64 *f, bool insn)
 		f[VMCS_GUEST_PAT] = st->msr.pat;
 	if (has(f, EXIT, SAVE_EFER))
 		f[VMCS_GUEST_EFER] = st->msr.efer;
-	f[VMCS_ENTRY] &= ~(u64)VMX_ENTRY_IA32E;
-	if (st->msr.efer & EFER_LMA)
-		f[VMCS_ENTRY] |= VMX_ENTRY_IA32E;
+	if (cpu->vmx_cap[VMX_CAP_MISC] & VMX_MISC_STORE_LMA)
+		f[VMCS_ENTRY] =
+			(f[VMCS_ENTRY] & ~(u64)VMX_ENTRY_IA32E) | (st->msr.efer & EFER_LMA ? (u64)VMX_ENTRY_IA32E : 0);
 	for (unsigned i = ES; i <= GS; i++)
 		seg_out(f, i, &st->seg[i]);
 	seg_out(f, X86_SREGS, &st->ldtr);
@@ -153,9 +153,8 @@ static void host_load(struct x86_cpu *cpu, struct vmcs *v)
 	struct x86_state *st = &cpu->st;
 	const u64 *f = v->f;
 	bool long_mode = has(f, EXIT, HOST64);
-	const u64 kept = CR0_ET | CR0_CD | CR0_NW;
 
-	st->cr0 = (f[VMCS_HOST_CR0] & ~kept) | (st->cr0 & (CR0_CD | CR0_NW)) | CR0_ET;
+	st->cr0 = (f[VMCS_HOST_CR0] & VMX_CR0_LOADED) | (st->cr0 & ~VMX_CR0_LOADED);
 	st->cr3 = f[VMCS_HOST_CR3];
 	st->cr4 = f[VMCS_HOST_CR4];
 	if (long_mode)
@@ -306,7 +305,7 @@ static void exit_info_out(struct x86_cpu *cpu, u64 *f, u64 next_rip)
 {
 	const struct x86_vmexit *x = &cpu->c.vmexit;
 	const struct insn *in = next_rip ? cpu->c.in : NULL;
-	u64 event = exit_event(cpu, f), idt = vmx_event_info(&cpu->c.delivering);
+	u64 event = exit_event(cpu, f), idt = vmx_event_info(cpu, &cpu->c.delivering);
 
 	f[VMCS_REASON] = x86_exit_rows[x->exit].vmx_reason;
 	f[VMCS_QUALIFICATION] = qualification(cpu, in);

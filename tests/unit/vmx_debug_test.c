@@ -158,6 +158,34 @@ static void step_over_sti(void **state)
 	world_free(w);
 }
 
+/* What an entry's field makes pending: bits 3:0 alone nothing, bit 12 or BS a #DB, none with an event injected. */
+static void pending_at_entry(void **state)
+{
+	static const struct {
+		u64 pending, event, reason, qualification;
+	} rows[] = {
+		{BIT(0), 0, CALL, 0},
+		{BIT(12), 0, 0, 0},
+		{BIT(12) | BIT(1), 0, 0, BIT(1)},
+		{DR6_BS | BIT(2), 0, 0, DR6_BS | BIT(2)},
+		{DR6_BS, VEV_VALID | VEV_NMI << 8 | EXC_NMI, CALL, 0},
+		{DR6_BS, VEV_VALID | VEV_HARD_EXC << 8 | EXC_UD, CALL, 0},
+		{DR6_BS, VEV_VALID | VEV_SOFT_INT << 8 | 0x80, CALL, 0},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world *w = VMX_WORLD(nops);
+
+		vmx_f(w)[VMCS_EXCEPTIONS] = BIT(EXC_DB);
+		vmx_f(w)[VMCS_GUEST_PENDING_DB] = rows[i].pending;
+		vmx_f(w)[VMCS_ENTRY_EVENT] = rows[i].event;
+		vmx_run(w);
+		EXPECT_EXIT(w, rows[i].reason, rows[i].qualification);
+		assert_int_equal(vmx_f(w)[VMCS_GUEST_PENDING_DB], 0);
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -165,6 +193,7 @@ int main(void)
 		cmocka_unit_test(breakpoint_hits_once),
 		cmocka_unit_test(pending),
 		cmocka_unit_test(step_over_sti),
+		cmocka_unit_test(pending_at_entry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,6 +33,8 @@ SETUP(rdpmc, f[VMCS_PROC] |= VMX_PROC_RDPMC)
 SETUP(rdtsc, f[VMCS_PROC] |= VMX_PROC_RDTSC)
 SETUP(rdtscp, f[VMCS_PROC] |= VMX_PROC_RDTSC; f[VMCS_PROC2] |= VMX_PROC2_RDTSCP)
 SETUP(mov_dr, f[VMCS_PROC] |= VMX_PROC_MOV_DR)
+SETUP(mov_dr_de, f[VMCS_PROC] |= VMX_PROC_MOV_DR; f[VMCS_GUEST_CR4] |= CR4_DE)
+SETUP(mov_dr_user, f[VMCS_PROC] |= VMX_PROC_MOV_DR; f[VMCS_GUEST_CS_AR] |= 0x60; f[VMCS_GUEST_SS_AR] |= 0x60)
 SETUP(io, f[VMCS_PROC] |= VMX_PROC_IO)
 SETUP(cr3, f[VMCS_PROC] |= VMX_PROC_CR3_LOAD)
 SETUP(cr3_store, f[VMCS_PROC] |= VMX_PROC_CR3_STORE)
@@ -97,6 +99,7 @@ ASM64(clts, "clts")
 ASM64(lmsw, "mov $1, %ax\n lmsw %ax")
 ASM64(to_dr, "mov %rsi, %db7")
 ASM64(from_dr, "mov %db6, %r11")
+ASM64(from_dr4, "mov %db4, %rcx")
 ASM64(out_port, "mov $0x1f7, %dx\n outw %ax, %dx")
 ASM64(in_imm, "in $0x71, %al")
 ASM64(rep_ins, "mov $0x1f0, %dx\n mov $3, %ecx\n mov $0x4000, %edi\n rep insl")
@@ -168,6 +171,8 @@ static const struct row rows[] = {
 	R(28, lmsw, cr0_mask, QUAL = 3 << 4 | 1 << 16, .at = 4, .len = 3),
 	R(29, to_dr, mov_dr, QUAL = 7 | RSI << 8, .len = 3),
 	R(29, from_dr, mov_dr, QUAL = 6 | 1 << 4 | R11 << 8, .len = 4),
+	R(29, from_dr4, mov_dr_de, QUAL = 4 | 1 << 4 | RCX << 8, .len = 3),
+	R(29, from_dr, mov_dr_user, QUAL = 6 | 1 << 4 | R11 << 8, .len = 4),
 	R(30, out_port, io, QUAL = 1 | 0x1f7 << 16, .at = 4, .len = 2),
 	R(30, in_imm, io, QUAL = 0 | 1 << 3 | 1 << 6 | 0x71 << 16, .len = 2),
 	R(30, rep_ins, io, QUAL = 3 | 1 << 3 | 1 << 4 | 1 << 5 | 0x1f0 << 16, .info = 2 << 7, .at = 14, .len = 2),
@@ -326,12 +331,44 @@ static void every_reason_has_a_test(void **state)
 	}
 }
 
+/* Reserved bits of CR0 are not loaded: 26.3.2.1, 27.5.1. */
+static void reserved_cr0(void **state)
+{
+	struct world *w = VMX_WORLD(call);
+
+	vmx_f(w)[VMCS_GUEST_CR0] |= BIT(6) | BIT(17);
+	vmx_f(w)[VMCS_HOST_CR0] |= BIT(7) | BIT(28);
+	vmx_run(w);
+	assert_int_equal(vmx_f(w)[VMCS_GUEST_CR0], CR0_PE | CR0_ET | CR0_NE | CR0_PG);
+	assert_int_equal(w->st.cr0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
+	world_free(w);
+}
+
+ASM64(clears, "andl $0xfffffdff, (%rdi)\n" VMCALL)
+
+/* IA32_VMX_MISC bit 5: whether exits store EFER.LMA in the "IA-32e mode guest" control. */
+static void stores_lma(void **state)
+{
+	for (unsigned stores = 0; stores < 2; stores++) {
+		struct world *w = VMX_WORLD(clears);
+
+		if (!stores)
+			w->cpu->vmx_cap[VMX_CAP_MISC] &= ~VMX_MISC_STORE_LMA;
+		w->st.gpr[RDI] = VMCS_PAGE + offsetof(struct vmcs, f[VMCS_ENTRY]);
+		vmx_run(w);
+		assert_int_equal(!(vmx_f(w)[VMCS_ENTRY] & VMX_ENTRY_IA32E), !stores);
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_reason_once),
 		cmocka_unit_test(string_io),
 		cmocka_unit_test(sipi),
+		cmocka_unit_test(reserved_cr0),
+		cmocka_unit_test(stores_lma),
 		cmocka_unit_test(every_reason_has_a_test),
 	};
 

@@ -136,8 +136,80 @@ static void no_gate(void **state)
 			assert_int_equal(vmx_f(w)[VMCS_EXIT_EVENT], VEV_VALID | VEV_ERROR | VEV_HARD_EXC << 8 | EXC_DF);
 		else
 			assert_int_equal(vmx_f(w)[VMCS_GUEST_RIP], STUBS + 16 * EXC_NP + 1);
+		assert_int_equal(vmx_f(w)[VMCS_IDT_EVENT] & VEV_VALID, 0);
 		world_free(w);
 	}
+}
+
+/* An event whose delivery exits has ended HLT and blocking by STI and MOV SS: 27.1. */
+static void wakes(void **state)
+{
+	static const struct {
+		u64 event, activity, interruptibility, after;
+	} rows[] = {
+		{VEV_EXT_INT << 8 | 0x40, 1, 0, 0},
+		{VEV_NMI << 8 | EXC_NMI, 1, 0, VINT_NMI},
+		{VEV_NMI << 8 | EXC_NMI, 0, VINT_STI, VINT_NMI},
+		{VEV_HARD_EXC << 8 | EXC_UD, 0, VINT_MOVSS, 0},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world *w = injects(0);
+
+		put(w, EPT + 0x3000 + (HOLE >> 12 << 3), 0, 8);
+		stack_at(w, HOLE + 0x1000);
+		vmx_f(w)[VMCS_ENTRY_EVENT] = VEV_VALID | rows[i].event;
+		vmx_f(w)[VMCS_GUEST_ACTIVITY] = rows[i].activity;
+		vmx_f(w)[VMCS_GUEST_INTERRUPTIBILITY] = rows[i].interruptibility;
+		vmx_run(w);
+		EXPECT_EXIT(w, VIOLATION, 2 | BIT(7) | BIT(8));
+		assert_int_equal(vmx_f(w)[VMCS_IDT_EVENT], VEV_VALID | rows[i].event);
+		assert_int_equal(vmx_f(w)[VMCS_GUEST_ACTIVITY], 0);
+		assert_int_equal(vmx_f(w)[VMCS_GUEST_INTERRUPTIBILITY], rows[i].after);
+		world_free(w);
+	}
+}
+
+static struct world *real_mode(const u8 *code, unsigned n)
+{
+	struct world *w = vmx_world_of("Skylake-Client", code, code + n);
+	u64 *f = vmx_f(w);
+
+	f[VMCS_ENTRY] &= ~(u64)VMX_ENTRY_IA32E;
+	f[VMCS_GUEST_CR0] = CR0_NE;
+	f[VMCS_GUEST_IDTR_LIMIT] = 0x3ff;
+	for (unsigned i = 0; i < X86_SREGS; i++) {
+		f[VMCS_GUEST_ES_SEL + i] = 0;
+		f[VMCS_GUEST_ES_AR + i] = 0x93;
+		f[VMCS_GUEST_ES_LIMIT + i] = 0xffff;
+	}
+	f[VMCS_GUEST_CS_SEL] = (GUEST >> 4) & 0xffff;
+	f[VMCS_GUEST_CS_BASE] = GUEST;
+	f[VMCS_GUEST_RIP] = 0;
+	return w;
+}
+
+/* Real-address mode has no error codes: 27.2.2, 27.2.4. */
+static void real_mode_error(void **state)
+{
+	static const u8 store[] = {0xa3, 0xff, 0xff}; /* mov %ax, 0xffff */
+	struct world *w = real_mode(store, sizeof(store));
+
+	vmx_f(w)[VMCS_EXCEPTIONS] = BIT(EXC_GP);
+	vmx_run(w);
+	EXPECT_EXIT(w, 0, 0);
+	assert_int_equal(vmx_f(w)[VMCS_EXIT_EVENT], VEV_VALID | VEV_HARD_EXC << 8 | EXC_GP);
+	world_free(w);
+
+	w = real_mode(store, sizeof(store)); /* its handler's stack is not in EPT */
+	put(w, EPT + 0x3000 + (HOLE >> 12 << 3), 0, 8);
+	vmx_f(w)[VMCS_GUEST_SS_SEL] = HOLE >> 4 & 0xffff;
+	vmx_f(w)[VMCS_GUEST_SS_BASE] = HOLE;
+	vmx_f(w)[VMCS_GUEST_RSP] = 0x100;
+	vmx_run(w);
+	EXPECT_EXIT(w, VIOLATION, 2 | BIT(7) | BIT(8));
+	assert_int_equal(vmx_f(w)[VMCS_IDT_EVENT], VEV_VALID | VEV_HARD_EXC << 8 | EXC_GP);
+	world_free(w);
 }
 
 /* No handler at all: the exit of a triple fault has no event under delivery. */
@@ -157,8 +229,9 @@ static void triple_fault(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nested_stack), cmocka_unit_test(nested_idt),	cmocka_unit_test(page_fault),
-		cmocka_unit_test(no_gate),	cmocka_unit_test(triple_fault),
+		cmocka_unit_test(nested_stack),	   cmocka_unit_test(nested_idt),   cmocka_unit_test(page_fault),
+		cmocka_unit_test(no_gate),	   cmocka_unit_test(triple_fault), cmocka_unit_test(wakes),
+		cmocka_unit_test(real_mode_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
