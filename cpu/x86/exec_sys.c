@@ -39,8 +39,10 @@ HANDLER(op_invpcid)
 {
 	u64 type = in_code64(cpu) ? REG64(cpu, in->dst) : REG32(cpu, in->dst), d[2], la;
 
-	if (unlikely(cpu->c.vmx.no_invpcid))
+	if (unlikely(cpu->c.vmx.no_invpcid)) /* before all other exceptions: SDM vol. 3 25.3 "INVPCID" */
 		LEAVE(cpu, in, x86_fault(cpu, EXC_UD, 0));
+	if (cpu->st.cpl)
+		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (x86_exit_wanted(cpu, EXIT_INVPCID) && cpu->c.vmx.on)
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_INVPCID, 0, 0));
 	TRY(cpu, in, insn_la(cpu, in, 16, insn_acc(in), &la));

@@ -269,7 +269,7 @@ static void component_scatter(struct x86_cpu *cpu, unsigned i, const u8 *buf)
 
 static enum outcome must_check xsave_check(struct x86_cpu *cpu, const struct insn *in)
 {
-	if (!(cpu->st.cr4 & CR4_OSXSAVE))
+	if (!(cpu->st.cr4 & CR4_OSXSAVE) || ((in->aux & XS_SUPER) && cpu->c.vmx.no_xsaves))
 		return x86_fault(cpu, EXC_UD, 0);
 	if (cpu->st.cr0 & CR0_TS)
 		return x86_fault(cpu, EXC_NM, 0);

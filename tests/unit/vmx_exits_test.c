@@ -331,6 +331,47 @@ static void every_reason_has_a_test(void **state)
 	}
 }
 
+ASM64(xsaves_code, "xsaves (%rax)")
+ASM64(xrstors_code, "xrstors (%rax)")
+
+/* Without its control an instruction is #UD at any CPL, before other exceptions: 25.3. */
+static void not_enabled(void **state)
+{
+	static const struct {
+		const u8 *code, *end;
+		u32 control;
+	} insns[] = {
+		{xsaves_code_start, xsaves_code_end, VMX_PROC2_XSAVES},
+		{xrstors_code_start, xrstors_code_end, VMX_PROC2_XSAVES},
+		{invpcid_code_start, invpcid_code_end, VMX_PROC2_INVPCID},
+		{rdtscp_code_start, rdtscp_code_end, VMX_PROC2_RDTSCP},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(insns); i++) {
+		for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
+			for (unsigned on = 0; on < 2; on++) {
+				struct world *w = vmx_world_of("Skylake-Client", insns[i].code, insns[i].end);
+				u64 *f = vmx_f(w);
+
+				f[VMCS_GUEST_CR4] |= CR4_OSXSAVE | CR4_TSD;
+				f[VMCS_GUEST_CS_AR] |= cpl << 5;
+				f[VMCS_GUEST_SS_AR] |= cpl << 5;
+				f[VMCS_EXCEPTIONS] = BIT(EXC_UD) | BIT(EXC_GP);
+				f[VMCS_PROC2] |= on ? insns[i].control : 0;
+				f[VMCS_PROC] |= on && !cpl ? VMX_PROC_MTF : 0;
+				w->st.gpr[RAX] = 1; /* not aligned: #GP */
+				w->st.gpr[RDX] = 4; /* nor is this a type of INVPCID */
+				vmx_run(w);
+				if (on && !cpl && insns[i].control == VMX_PROC2_RDTSCP)
+					EXPECT_EXIT(w, 37, 0);
+				else
+					assert_int_equal(vmx_f(w)[VMCS_EXIT_EVENT] & 0xff, on ? EXC_GP : EXC_UD);
+				world_free(w);
+			}
+		}
+	}
+}
+
 /* Reserved bits of CR0 are not loaded: 26.3.2.1, 27.5.1. */
 static void reserved_cr0(void **state)
 {
@@ -367,6 +408,7 @@ int main(void)
 		cmocka_unit_test(each_reason_once),
 		cmocka_unit_test(string_io),
 		cmocka_unit_test(sipi),
+		cmocka_unit_test(not_enabled),
 		cmocka_unit_test(reserved_cr0),
 		cmocka_unit_test(stores_lma),
 		cmocka_unit_test(every_reason_has_a_test),
