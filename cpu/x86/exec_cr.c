@@ -74,7 +74,7 @@ static enum outcome check_cr0(struct x86_cpu *cpu, u64 new)
 		return gp(cpu);
 	if (!(new &CR0_WP) && (st->cr4 & CR4_CET))
 		return gp(cpu);
-	return (st->cr0 ^ new) & CR0_PG ? check_paging_switch(cpu, new) : OUT_NEXT;
+	return OUT_NEXT;
 }
 
 static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
@@ -86,6 +86,12 @@ static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
 	if (o != OUT_NEXT)
 		return o;
 	new = (new &CR0_DEFINED) | CR0_ET;
+	if ((old ^ new) &
+	    CR0_PG) { /* not for a guest whose hypervisor takes the write: its EFER and TR are the hypervisor's */
+		o = check_paging_switch(cpu, new);
+		if (o != OUT_NEXT)
+			return o;
+	}
 	if (((old ^ new) & (CR0_PG | CR0_CD | CR0_NW)) && pae_legacy(st, new, st->cr4))
 		o = load_pdptes(cpu, st->cr3);
 	if (o != OUT_NEXT)
