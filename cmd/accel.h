@@ -17,9 +17,9 @@ struct accel {
 
 /* What the guest asks for beyond a processor. */
 enum accel_want {
-	ACCEL_NESTED = 1 /* it shall start guests */,
-	ACCEL_DEBUG = 2 /* --gdb */,
-	ACCEL_SLOW = 4 /* --slow */
+	ACCEL_NESTED = 1, /* it shall start guests */
+	ACCEL_DEBUG = 2,  /* --gdb */
+	ACCEL_SLOW = 4,	  /* --slow */
 };
 
 /*

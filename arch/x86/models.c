@@ -19,7 +19,8 @@
 static const u16 always[] = {F(X2APIC), F(TSC_DEADLINE), F(TSC_ADJUST), F(HYPERVISOR), F(ARAT), F(INVTSC), END};
 
 /* The software processor runs no guest instruction ahead of its turn: no guest branch, return or load is predicted, and
- * nothing of one guest stays in a buffer for another. So it says, and kernels leave out what they would do against it. */
+ * nothing of one guest stays in a buffer for another. So it says, and kernels leave out what they would do against it.
+ */
 static const u16 immune_amd[] = {F(AUTOIBRS), F(SSB_NO), F(BTC_NO), F(SRSO_NO), F(TSA_SQ_NO), F(TSA_L1_NO), END};
 static const u16 immune_intel[] = {F(ARCH_CAPABILITIES), F(BHI_CTRL), END};
 
@@ -33,20 +34,11 @@ static const u16 common[] = {
 };
 
 static const u16 epyc[] = {
-	F(RDSEED),	  F(ADX),
-	F(SMAP),	  F(CLFLUSHOPT),
-	F(SHA_NI),	  F(XSAVEC),
-	F(XSAVES),	  F(CMP_LEGACY),
-	F(SVM),		  F(SSE4A),
-	F(PREFETCHW),	  F(OSVW),
-	F(TOPOEXT),	  F(MMXEXT),
-	F(SVM_NPT),	  F(NRIP_SAVE),
-	F(VMCB_CLEAN),	  F(FLUSHBYASID),
-	F(DECODEASSISTS), F(LBRV),
-	F(TSC_SCALE),	  F(PAUSEFILTER),
-	F(PFTHRESHOLD),	  F(V_VMSAVE_VMLOAD),
-	F(VGIF),	  F(AVIC),
-	END,
+	F(RDSEED),	  F(ADX),	 F(SMAP),      F(CLFLUSHOPT),  F(SHA_NI),      F(XSAVEC),
+	F(XSAVES),	  F(CMP_LEGACY), F(SVM),       F(SSE4A),       F(PREFETCHW),   F(OSVW),
+	F(TOPOEXT),	  F(MMXEXT),	 F(SVM_NPT),   F(NRIP_SAVE),   F(VMCB_CLEAN),  F(FLUSHBYASID),
+	F(DECODEASSISTS), F(LBRV),	 F(TSC_SCALE), F(PAUSEFILTER), F(PFTHRESHOLD), F(V_VMSAVE_VMLOAD),
+	F(VGIF),	  F(AVIC),	 END,
 };
 static const u16 epyc_rome[] = {F(UMIP), F(RDPID), F(CLWB), F(WBNOINVD), END};
 static const u16 epyc_milan[] = {
@@ -158,6 +150,7 @@ static void model_host(struct x86_model *m)
 {
 	u32 r[4];
 
+	strcpy(m->name, "host");
 	m->vendor = host_is_amd() ? X86_AMD : X86_INTEL;
 	host_leaf(1, 0, r);
 	m->signature = r[0];
@@ -177,19 +170,8 @@ static void model_host(struct x86_model *m)
 		x86_set_feature(m, F(VMX), true);
 }
 
-bool x86_model_named(const char *name, struct x86_model *m)
+static bool model_row(const char *name, struct x86_model *m)
 {
-	memset(m, 0, sizeof(*m));
-	m->phys_bits = PHYS_BITS;
-	m->virt_bits = VIRT_BITS;
-	m->kvm_clock = true;
-	add_set(m, always);
-	if (strcasecmp(name, "host") == 0) {
-		strcpy(m->name, "host");
-		model_host(m);
-		add_set(m, m->vendor == X86_AMD ? immune_amd : immune_intel);
-		return true;
-	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (strcasecmp(rows[i].name, name) != 0)
 			continue;
@@ -199,10 +181,24 @@ bool x86_model_named(const char *name, struct x86_model *m)
 		m->signature = rows[i].signature;
 		for (unsigned k = 0; rows[i].sets[k]; k++)
 			add_set(m, rows[i].sets[k]);
-		add_set(m, m->vendor == X86_AMD ? immune_amd : immune_intel);
 		return true;
 	}
 	return false;
+}
+
+bool x86_model_named(const char *name, struct x86_model *m)
+{
+	memset(m, 0, sizeof(*m));
+	m->phys_bits = PHYS_BITS;
+	m->virt_bits = VIRT_BITS;
+	m->kvm_clock = true;
+	add_set(m, always);
+	if (strcasecmp(name, "host") == 0)
+		model_host(m);
+	else if (!model_row(name, m))
+		return false;
+	add_set(m, m->vendor == X86_AMD ? immune_amd : immune_intel);
+	return true;
 }
 
 const char *const *x86_model_names(void)

@@ -36,6 +36,7 @@ void vmx_timer_poll(struct x86_cpu *cpu)
 	cpu->count_until = MIN(cpu->count_until, cpu->n.insns + POLL);
 }
 
+/* In the host's nanoseconds: a slow board's TSC keeps the host's pace, though tsc_hz says otherwise. */
 u64 vmx_timer_ns(const struct x86_cpu *cpu)
 {
 	return mul_div((u64)vmx_timer_value(cpu) << VMX_TIMER_SHIFT, NS_PER_SEC, clock_tsc_hz()) + 1;
