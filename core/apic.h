@@ -23,6 +23,8 @@ struct apic_ops {
 	/* MSRs that belong to the APIC: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h), x2APIC (800h-8FFh). false: #GP(0). */
 	bool (*msr_read)(void *apic, u32 msr, u64 *value) must_check;
 	bool (*msr_write)(void *apic, u32 msr, u64 value) must_check;
+	/* The TSC has got to what vcpu_ops->set_deadline said. */
+	void (*deadline)(void *apic);
 	/* The processor's own memory-mapped registers. false: gpa is not in them (moved, disabled, x2APIC mode). Lock not held. */
 	bool (*mmio_read)(void *apic, u64 gpa, unsigned size, u64 *value) must_check;
 	bool (*mmio_write)(void *apic, u64 gpa, unsigned size, u64 value) must_check;

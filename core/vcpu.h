@@ -93,6 +93,8 @@ struct vcpu_ops {
 	void (*assert_nmi)(struct vcpu *v);
 	void (*assert_init)(struct vcpu *v);
 	void (*assert_sipi)(struct vcpu *v, u8 vector);
+	/* Calls apic_ops->deadline when its TSC gets there, running or asleep. ~0: no more. */
+	void (*set_deadline)(struct vcpu *v, u64 tsc);
 	/* Physical memory was written by a device: drop decoded code of [pa, pa + len). May be NULL. */
 	void (*drop_code)(struct vcpu *v, u64 pa, u64 len);
 	const struct vcpu_counters *(*counters)(struct vcpu *v);

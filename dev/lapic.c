@@ -294,6 +294,15 @@ static bool mmio_mine(const struct lapic *l, u64 gpa, unsigned size)
 	return lapic_enabled(l) && !lapic_x2(l) && offset < LAPIC_SIZE && offset + size <= LAPIC_SIZE;
 }
 
+static void op_deadline(void *apic)
+{
+	struct lapic *l = apic;
+
+	vm_lock(l->bus->vm);
+	lapic_timer_deadline(l);
+	vm_unlock(l->bus->vm);
+}
+
 static bool op_mmio_read(void *apic, u64 gpa, unsigned size, u64 *value)
 {
 	struct lapic *l = apic;
@@ -326,6 +335,7 @@ const struct apic_ops lapic_ops = {
 	.cr8_set = op_cr8_set,
 	.msr_read = op_msr_read,
 	.msr_write = op_msr_write,
+	.deadline = op_deadline,
 	.mmio_read = op_mmio_read,
 	.mmio_write = op_mmio_write,
 };

@@ -51,6 +51,7 @@ void lapic_timer_start(struct lapic *l);	     /* initial count was written */
 void lapic_timer_divide(struct lapic *l, u32 value); /* divide configuration is written */
 void lapic_timer_lvt(struct lapic *l, u32 value);    /* LVT timer is written */
 void lapic_timer_set_tsc(struct lapic *l, u64 tsc);
+void lapic_timer_deadline(struct lapic *l); /* fires if it has passed */
 u32 lapic_timer_count(struct lapic *l);
 
 /* lapic_reg.c: register `reg` = offset / 16 = x2APIC MSR - 800h. false: no such register or not that way (x2APIC: #GP).

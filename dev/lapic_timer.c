@@ -2,8 +2,10 @@
  * The local APIC's timer (SDM vol. 3 11.5.4 "APIC Timer"): one-shot and periodic counts at 1 GHz before the divider,
  * and TSC deadline.
  *
- * timer_deadline != 0 exactly while the host timer is armed. A guest cannot make the event loop spin: periods shorter
- * than PERIOD_MIN_NS run at that, and a host that was late drops the ticks in between.
+ * timer_deadline != 0 exactly while the host timer is armed, which serves the two counting modes. A guest cannot make
+ * the event loop spin: periods shorter than PERIOD_MIN_NS run at that, and a host that was late drops the ticks in
+ * between. The TSC is the processor's, which looks out for the deadline itself, running or asleep: a timer that
+ * interrupts the host's processor at the very moment when its guest wants to see it would come late.
  */
 #include "dev/lapic_int.h"
 
@@ -24,8 +26,18 @@ static void arm(struct lapic *l, u64 deadline)
 	timer_arm(&l->timer, deadline);
 }
 
+/* ~0: none. */
+static void set_deadline(struct lapic *l, u64 tsc)
+{
+	struct vcpu *v = l->bus->vm->vcpu[l->index];
+
+	if (v && v->ops->set_deadline)
+		v->ops->set_deadline(v, tsc);
+}
+
 void lapic_timer_stop(struct lapic *l)
 {
+	set_deadline(l, ~0ull);
 	l->s.timer_deadline = 0;
 	timer_cancel(&l->timer);
 }
@@ -75,25 +87,15 @@ void lapic_timer_lvt(struct lapic *l, u32 value)
 	l->s.initial_count = 0;
 }
 
-/* Fires at once when the deadline has passed, else sets the host's timer a moment after it. */
-static void tsc_check(struct lapic *l)
+void lapic_timer_deadline(struct lapic *l)
 {
 	const struct lapic_tsc *tsc = &l->bus->tsc;
-	u64 guest = tsc->now(tsc->ctx, l->index), delta, ns;
 
-	if (guest >= l->s.tsc_deadline) {
-		lapic_timer_stop(l);
-		l->s.tsc_deadline = 0;
-		lapic_lvt_fire(l, LVT_TIMER);
+	if (!l->s.tsc_deadline || tsc->now(tsc->ctx, l->index) < l->s.tsc_deadline)
 		return;
-	}
-	delta = l->s.tsc_deadline - guest;
-	/* Far deadlines are looked at again once an hour. */
-	if (delta / tsc->hz >= 3600)
-		ns = 3600 * NS_PER_SEC;
-	else
-		ns = mul_div(delta, NS_PER_SEC, tsc->hz) + 1;
-	arm(l, now(l) + ns);
+	lapic_timer_stop(l);
+	l->s.tsc_deadline = 0;
+	lapic_lvt_fire(l, LVT_TIMER);
 }
 
 void lapic_timer_set_tsc(struct lapic *l, u64 tsc)
@@ -101,10 +103,8 @@ void lapic_timer_set_tsc(struct lapic *l, u64 tsc)
 	if (lapic_timer_mode(l) != TIMER_TSC_DEADLINE)
 		return;
 	l->s.tsc_deadline = tsc;
-	if (tsc)
-		tsc_check(l);
-	else
-		lapic_timer_stop(l);
+	set_deadline(l, tsc ? tsc : ~0ull);
+	lapic_timer_deadline(l);
 }
 
 static void fire(void *ctx)
@@ -113,7 +113,6 @@ static void fire(void *ctx)
 	u64 period = (u64)l->s.initial_count << divide_shift(l), t = now(l), next;
 
 	switch (lapic_timer_mode(l)) {
-	case TIMER_TSC_DEADLINE: tsc_check(l); return;
 	case TIMER_PERIODIC:
 		if (period) {
 			next = l->s.timer_deadline + MAX(period, PERIOD_MIN_NS);

@@ -43,17 +43,22 @@ static void local_vectors(const struct lapic *l, FILE *out)
 static void timer_words(const struct lapic *l, FILE *out)
 {
 	static const char *const modes[4] = {"one-shot", "periodic", "TSC deadline", "reserved mode"};
+	const struct lapic_tsc *tsc = &l->bus->tsc;
 	u64 now = l->bus->vm->clock->now(l->bus->vm->clock);
 	u32 d = l->s.divide;
+	double ms;
 
 	fprintf(out, "  timer %s", modes[lapic_timer_mode(l)]);
-	if (lapic_timer_mode(l) == TIMER_TSC_DEADLINE)
+	if (lapic_timer_mode(l) == TIMER_TSC_DEADLINE) {
 		fprintf(out, " %#" PRIx64, l->s.tsc_deadline);
-	else
+		ms = ((double)l->s.tsc_deadline - (double)tsc->now(tsc->ctx, l->index)) / (double)tsc->hz * 1e3;
+	} else {
 		fprintf(out, ", initial count %u, divided by %u", l->s.initial_count,
 			1u << ((((d & 3) | (d & 8) >> 1) + 1) & 7));
-	if (l->s.timer_deadline)
-		fprintf(out, ", fires in %.3f ms\n", ((double)l->s.timer_deadline - (double)now) / 1e6);
+		ms = ((double)l->s.timer_deadline - (double)now) / 1e6;
+	}
+	if (l->s.timer_deadline || l->s.tsc_deadline)
+		fprintf(out, ", fires in %.3f ms\n", ms);
 	else
 		fprintf(out, ", not running\n");
 }

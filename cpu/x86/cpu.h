@@ -279,6 +279,7 @@ struct x86_cpu {
 	struct x86_stubs *stubs;
 	struct tlb_spaces *spaces;
 	u64 tsc_hz;
+	u64 deadline;      /* the TSC at which the local APIC wants to hear of it; ~0: it does not. Set by any thread */
 	u32 parked;        /* 1: not running; it looks at `drops` before it does again (share.h) */
 	u32 wake;          /* enum cpu_wake: the vCPU's thread sleeps on c.attention */
 	struct {
@@ -402,7 +403,14 @@ enum outcome x86_step(struct x86_cpu *cpu);
  * until `insns` have run (OUT_NEXT). Caches are dropped every cpu->drop_every instructions. */
 enum outcome x86_run_to_event(struct x86_cpu *cpu, u64 insns);
 
-/* The guest's time stamp counter now, all offsets applied. */
+/* time.c. The time stamp counter now: the processor's own; as the guest of a guest sees it, by that one's multiplier and
+ * offset too; likewise, for an instruction that shows it: a passed alarm is met at the next jump. */
+u64 x86_own_tsc(const struct x86_cpu *cpu);
 u64 x86_tsc(const struct x86_cpu *cpu);
+u64 x86_tsc_shown(struct x86_cpu *cpu);
+/* The alarms that the counter sets off: the local APIC's deadline and the VMX-preemption timer. Not with vm->lock held. */
+void x86_alarms(struct x86_cpu *cpu);
+/* Until the next one, in the host's nanoseconds (a slow board's TSC keeps the host's pace, though tsc_hz says otherwise). ~0: none. */
+u64 x86_alarm_ns(const struct x86_cpu *cpu);
 
 #endif

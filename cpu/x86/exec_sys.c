@@ -74,7 +74,7 @@ HANDLER(op_rdtsc)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
 	if (x86_exit_wanted(cpu, EXIT_RDTSC))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_RDTSC, 0, 0));
-	put_edx_eax(cpu, x86_tsc(cpu));
+	put_edx_eax(cpu, x86_tsc_shown(cpu));
 	NEXT(cpu, in);
 }
 
@@ -87,7 +87,7 @@ HANDLER(op_rdtscp)
 	if (x86_exit_wanted(cpu, EXIT_RDTSCP))
 		LEAVE(cpu, in, x86_exit(cpu, EXIT_RDTSCP, 0, 0));
 	asm volatile("lfence" ::: "memory"); /* it waits for all loads before it */
-	put_edx_eax(cpu, x86_tsc(cpu));
+	put_edx_eax(cpu, x86_tsc_shown(cpu));
 	cpu->st.gpr[RCX] = (u32)cpu->st.msr.tsc_aux;
 	NEXT(cpu, in);
 }

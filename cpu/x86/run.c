@@ -17,6 +17,7 @@
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,8 +38,8 @@
 #include "cpu/x86/xm.h"
 
 /*
- * Instructions that run between two visits to the loop. Not every handler's NEXT is a sibling call, so this also bounds
- * the stack.
+ * Instructions that run between two visits to the loop, which then looks at the alarms. Not every handler's NEXT is a
+ * sibling call, so this also bounds the stack.
  */
 #define CHAIN_MAX 2048
 
@@ -177,7 +178,7 @@ static void run_single(struct x86_cpu *cpu)
 	cpu->c.mode &= ~MODE_SINGLE;
 	cpu->c.resume = 0;
 	cpu->count_until = count_until;
-	vmx_timer_poll(cpu);
+	x86_alarms(cpu);
 	/* OUT_RETRY from behind it: it is done, and its block was dropped by what it stored. */
 	if (o == OUT_RETRY && cpu->c.in->off)
 		o = OUT_END;
@@ -214,20 +215,15 @@ static u32 attention(struct x86_cpu *cpu)
 
 void x86_sleep(struct x86_cpu *cpu, u32 raw, enum cpu_wake how)
 {
-	struct timespec ts, *limit = NULL;
+	u64 ns = x86_alarm_ns(cpu);
+	struct timespec limit = {(time_t)(ns / NS_PER_SEC), (long)(ns % NS_PER_SEC)};
 
-	if (cpu->c.vmx.timer) {
-		u64 ns = vmx_timer_ns(cpu);
-
-		ts = (struct timespec){(time_t)(ns / NS_PER_SEC), (long)(ns % NS_PER_SEC)};
-		limit = &ts;
-	}
 	share_park(cpu);
 	__atomic_store_n(&cpu->wake, how, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, limit, NULL, 0);
+	syscall(SYS_futex, &cpu->c.attention, FUTEX_WAIT_PRIVATE, raw, ~ns ? &limit : NULL, NULL, 0);
 	__atomic_store_n(&cpu->wake, WAKE_RUNS, __ATOMIC_SEQ_CST);
 	share_unpark(cpu);
-	vmx_timer_poll(cpu);
+	x86_alarms(cpu);
 }
 
 /* HLT: sleeps until an event that matters arrives. */
@@ -321,10 +317,10 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 		share_park(cpu);
 		return RUN_ERROR;
 	}
+	prctl(PR_SET_TIMERSLACK, 1ul); /* x86_sleep ends when it shall, not up to 50 us later */
 	debug_run_enters(cpu);
 	x86_update_all(cpu);
-	cpu->count_until = MIN(next_drop, limit);
-	vmx_timer_poll(cpu);
+	cpu->count_until = 0;
 	for (;;) {
 		if (unlikely(attention(cpu)) || unlikely(cpu->st.activity != ACT_RUNNING)) {
 			if (attend(cpu, &exit, e))
@@ -340,8 +336,8 @@ static enum run_exit soft_run(struct vcpu *v, struct err *e)
 				x86_drop_cache(cpu);
 				next_drop = cpu->n.insns + cpu->drop_every;
 			}
-			cpu->count_until = MIN(next_drop, limit);
-			vmx_timer_poll(cpu);
+			cpu->count_until = MIN(MIN(next_drop, limit), cpu->n.insns + CHAIN_MAX);
+			x86_alarms(cpu);
 			continue;
 		}
 		run_once(cpu);
@@ -425,6 +421,11 @@ static void soft_assert_sipi(struct vcpu *v, u8 vector)
 	x86_attract(x86_cpu_of(v), ATT_SIPI);
 }
 
+static void soft_set_deadline(struct vcpu *v, u64 tsc)
+{
+	__atomic_store_n(&x86_cpu_of(v)->deadline, tsc, __ATOMIC_RELAXED);
+}
+
 static void soft_get_state(struct vcpu *v, struct x86_state *st) { *st = x86_cpu_of(v)->st; }
 
 static int soft_set_state(struct vcpu *v, const struct x86_state *st, struct err *e)
@@ -490,6 +491,7 @@ static const struct vcpu_ops soft_ops = {
 	.assert_nmi = soft_assert_nmi,
 	.assert_init = soft_assert_init,
 	.assert_sipi = soft_assert_sipi,
+	.set_deadline = soft_set_deadline,
 	.drop_code = soft_drop_code,
 	.counters = soft_counters,
 	.read_msr = soft_read_msr,
@@ -518,6 +520,7 @@ int soft_vcpu_new(struct vm *vm, unsigned index, const struct x86_model *model, 
 	for (unsigned i = 0; i < VMX_CAPS; i++)
 		cpu->vmx_cap[i] = vmx_cap(model, (enum vmx_cap)i);
 	cpu->tsc_hz = model->tsc_khz * 1000ull;
+	cpu->deadline = ~0ull;
 	if (o) {
 		cpu->drop_every = o->drop_every;
 		cpu->insn_limit = o->insn_limit;

@@ -9,8 +9,10 @@
  */
 #include <x86intrin.h>
 
+#include "base/clock.h"
 #include "cpu/x86/mem.h"
 #include "cpu/x86/msr.h"
+#include "cpu/x86/vmx.h"
 
 #define KVM_CLOCK_ENABLE   BIT(0)
 #define PVCLOCK_TSC_STABLE 1u
@@ -31,14 +33,53 @@ struct pvclock_wall {
 	u32 version, sec, nsec;
 };
 
-/* SDM vol. 3 25.3 "RDTSC". */
-u64 x86_tsc(const struct x86_cpu *cpu)
+/* st.tsc_offset: another vCPU's thread may ask, for that one's APIC. */
+u64 x86_own_tsc(const struct x86_cpu *cpu)
 {
-	u64 t = __rdtsc() + cpu->st.tsc_offset;
+	return __rdtsc() + __atomic_load_n(&cpu->st.tsc_offset, __ATOMIC_RELAXED);
+}
 
+/* SDM vol. 3 25.3 "RDTSC". */
+static u64 guest_tsc(const struct x86_cpu *cpu, u64 t)
+{
 	if (unlikely(cpu->c.guest_tsc_mul))
 		t = (u64)((u128)t * cpu->c.guest_tsc_mul >> 48);
 	return t + cpu->c.guest_tsc_offset;
+}
+
+u64 x86_tsc(const struct x86_cpu *cpu) { return guest_tsc(cpu, x86_own_tsc(cpu)); }
+
+static u64 next_alarm(const struct x86_cpu *cpu)
+{
+	u64 deadline = __atomic_load_n(&cpu->deadline, __ATOMIC_RELAXED);
+
+	return unlikely(cpu->c.vmx.timer) ? MIN(deadline, cpu->st.vmx.timer) : deadline;
+}
+
+/* Software that has seen the time must not see that an alarm is late. */
+u64 x86_tsc_shown(struct x86_cpu *cpu)
+{
+	u64 t = x86_own_tsc(cpu);
+
+	if (unlikely(t >= next_alarm(cpu)))
+		cpu->count_until = cpu->chain_until = 0;
+	return guest_tsc(cpu, t);
+}
+
+u64 x86_alarm_ns(const struct x86_cpu *cpu)
+{
+	u64 t = x86_own_tsc(cpu), next = next_alarm(cpu);
+
+	if (next == ~0ull)
+		return next;
+	return t < next ? mul_div(next - t, NS_PER_SEC, clock_tsc_hz()) + 1 : 0;
+}
+
+void x86_alarms(struct x86_cpu *cpu)
+{
+	if (x86_own_tsc(cpu) >= __atomic_load_n(&cpu->deadline, __ATOMIC_RELAXED))
+		cpu->apic_ops->deadline(cpu->apic);
+	vmx_timer_poll(cpu);
 }
 
 void tsc_move(struct x86_cpu *cpu, u64 delta)

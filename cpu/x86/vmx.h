@@ -57,12 +57,10 @@ bool vmx_cr4_valid(const struct x86_cpu *cpu, u64 v);
 /* CR8 under "use TPR shadow": vapic.h. */
 static inline bool vmx_cr8_virtual(const struct x86_cpu *cpu) { return cpu->c.vmx.virtual_apic; }
 
-/* The preemption timer (vmx_timer.c): from VM entry; its value now; ATT_TIMER once it is 0, and when the run loop shall
- * ask again; how long until then. */
+/* The preemption timer (vmx_timer.c): from VM entry; its value now; ATT_TIMER once it is 0. */
 void vmx_timer_start(struct x86_cpu *cpu, u32 value);
 u32 vmx_timer_value(const struct x86_cpu *cpu);
 void vmx_timer_poll(struct x86_cpu *cpu);
-u64 vmx_timer_ns(const struct x86_cpu *cpu);
 
 /* PAUSE under "PAUSE exiting" and "PAUSE-loop exiting" (vmx_func.c): false: it exits. */
 bool vmx_pause_passes(struct x86_cpu *cpu, const struct insn *in);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Several processors. Usage: smp.sh NESTBOX FETCH-KERNEL nest|MODEL
+# Several processors. Usage: smp.sh NESTBOX FETCH-KERNEL nest-VENDOR|MODEL
 set -eu
 nestbox=$1
 kernel=$($2)
@@ -16,8 +16,8 @@ die() {
 	exit 1
 }
 
-if [ "$case" = nest ]; then
-	"$nestbox" nest --accel soft --smp 2 --timeout 280 --dmesg "$tmp/dmesg" >"$tmp/out" 2>"$tmp/err" || die "exit status $?"
+if [ "${case%-*}" = nest ]; then
+	"$nestbox" nest --accel soft --vendor "${case#nest-}" --smp 2 --timeout 280 --dmesg "$tmp/dmesg" >"$tmp/out" 2>"$tmp/err" || die "exit status $?"
 	for level in 1 2; do
 		grep -q 'Brought up 1 node, 2 CPUs' "$tmp/dmesg/dmesg-L$level.txt" || die "L$level has not got two processors"
 		! grep -Ei "$complaints" "$tmp/dmesg/dmesg-L$level.txt" || die "L$level's log complains"

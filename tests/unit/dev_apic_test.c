@@ -15,6 +15,7 @@ struct fake_cpu {
 	struct vcpu vcpu;
 	unsigned intr, nmi, init, sipi;
 	u8 sipi_vector;
+	u64 deadline;
 };
 
 struct fixture {
@@ -36,11 +37,14 @@ static void on_sipi(struct vcpu *v, u8 vector)
 	((struct fake_cpu *)v)->sipi_vector = vector;
 }
 
+static void on_set_deadline(struct vcpu *v, u64 tsc) { ((struct fake_cpu *)v)->deadline = tsc; }
+
 static const struct vcpu_ops cpu_ops = {
 	.assert_intr = on_intr,
 	.assert_nmi = on_nmi,
 	.assert_init = on_init,
 	.assert_sipi = on_sipi,
+	.set_deadline = on_set_deadline,
 };
 
 static u64 tsc_now(void *ctx, unsigned index) { return ((struct fixture *)ctx)->clock.now_ns * (TSC_HZ / NS_PER_SEC); }
@@ -286,8 +290,10 @@ static void periodic(void **state)
 	assert_int_equal(highest(0), -1);
 }
 
+/* The processor says when its TSC is there. */
 static void deadline(void **state)
 {
+	u64 *told = &fix.cpu[0].deadline;
 	u64 now;
 
 	assert_true(set_msr(0, 0x6e0, 12345)); /* not in that mode: ignored */
@@ -296,23 +302,30 @@ static void deadline(void **state)
 	now = tsc_now(&fix, 0);
 	assert_true(set_msr(0, 0x6e0, now + 2 * TSC_HZ));
 	assert_int_equal(get_msr(0, 0x6e0), now + 2 * TSC_HZ);
+	assert_int_equal(*told, now + 2 * TSC_HZ);
 	go(2 * NS_PER_SEC - 10);
+	lapic_ops.deadline(&fix.bus.apic[0]);
 	assert_int_equal(highest(0), -1);
+	assert_int_equal(*told, now + 2 * TSC_HZ);
 	go(20);
+	lapic_ops.deadline(&fix.bus.apic[0]);
 	assert_int_equal(highest(0), 0xec);
 	assert_int_equal(get_msr(0, 0x6e0), 0);
+	assert_int_equal(*told, ~0ull);
 	assert_int_equal(ack(0), 0xec);
 	wr(0, 0xb0, 0);
 	assert_true(set_msr(0, 0x6e0, 1)); /* in the past: at once */
 	assert_int_equal(ack(0), 0xec);
+	assert_int_equal(*told, ~0ull);
 	wr(0, 0xb0, 0);
-	assert_true(set_msr(0, 0x6e0, ~0ull));
-	assert_true(fix.bus.apic[0].timer.armed);
+	assert_true(set_msr(0, 0x6e0, tsc_now(&fix, 0) + 1000));
 	assert_true(set_msr(0, 0x6e0, 0));
-	assert_false(fix.bus.apic[0].timer.armed);
+	assert_int_equal(*told, ~0ull);
 	assert_true(set_msr(0, 0x6e0, tsc_now(&fix, 0) + 1000));
 	wr(0, 0x320, 0xec); /* leaving the mode disarms */
+	assert_int_equal(*told, ~0ull);
 	go(1000000);
+	lapic_ops.deadline(&fix.bus.apic[0]);
 	assert_int_equal(highest(0), -1);
 }
 

@@ -199,6 +199,27 @@ static void priorities(void **state)
 	world_free(w);
 }
 
+ASM(guest_looks, "1: mov %rcx, %rbx\n rdtsc\n shl $32, %rdx\n lea (%rdx, %rax), %rcx\n jmp 1b")
+ASM(guest_halts, "hlt")
+
+/* The APIC's deadline: a guest that has seen it pass sees nothing later, and one that sleeps is woken. */
+static void deadline(void **state)
+{
+	for (int halts = 0; halts < 2; halts++) {
+		struct world *w = halts ? WORLD(host_once, guest_halts) : WORLD(host_once, guest_looks);
+		u64 end = soft_vcpu_tsc(w->v) + w->model.tsc_khz * 20ull;
+
+		vmcb(w)->c.intercept3 = BIT(0);
+		vmcb(w)->s.rflags |= FL_IF;
+		w->v->ops->set_deadline(w->v, end);
+		run(w);
+		assert_exit(w, 0x60, 0, 0);
+		assert_true(soft_vcpu_tsc(w->v) >= end);
+		assert_true(halts || w->st.gpr[RBX] < end); /* the last but one that it saw */
+		world_free(w);
+	}
+}
+
 /* V_INTR_MASKING: the host's IF decides about physical interrupts, the guest's about virtual ones. */
 static void masking(void **state)
 {
@@ -412,6 +433,7 @@ int main(void)
 		cmocka_unit_test(nmi_blocked),	cmocka_unit_test(nmi_shadow),	 cmocka_unit_test(priorities),
 		cmocka_unit_test(masking),	cmocka_unit_test(intr_to_guest), cmocka_unit_test(virtual_priority),
 		cmocka_unit_test(io_map_edges), cmocka_unit_test(msr_map_edges), cmocka_unit_test(host_checks),
+		cmocka_unit_test(deadline),
 	};
 	int failed = cmocka_run_group_tests_name("SVM events", tests, NULL, NULL);
 

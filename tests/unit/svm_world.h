@@ -93,6 +93,14 @@ static inline u64 apic_cr8(void *apic) { return 0; }
 static inline void apic_set_cr8(void *apic, u64 v) {}
 static inline bool apic_read(void *apic, u32 msr, u64 *v) { return false; }
 static inline bool apic_write(void *apic, u32 msr, u64 v) { return false; }
+/* Its timer, which `set_deadline` has set for this processor: an interrupt. */
+static struct vcpu *apic_of;
+static inline void apic_deadline(void *apic)
+{
+	apic_of->ops->set_deadline(apic_of, ~0ull);
+	apic_vector = 0x55;
+	apic_of->ops->assert_intr(apic_of);
+}
 static const struct apic_ops no_apic = {
 	.highest = apic_highest,
 	.ack = apic_ack,
@@ -100,6 +108,7 @@ static const struct apic_ops no_apic = {
 	.cr8_set = apic_set_cr8,
 	.msr_read = apic_read,
 	.msr_write = apic_write,
+	.deadline = apic_deadline,
 };
 
 static inline u8 *at(struct world *w, u64 pa) { return ram_host(&w->vm.ram, pa, 8); }
@@ -186,7 +195,7 @@ static inline struct world *world_new(const char *model, const u8 *host, const u
 	w->vm.apic_ops = &no_apic;
 	if (x86_model_parse(model, &w->model, e) || soft_vcpu_new(&w->vm, 0, &w->model, &options, &w->v, e))
 		fail_msg("%s", e->text);
-	w->vm.vcpu[0] = w->v;
+	w->vm.vcpu[0] = apic_of = w->v;
 	bus_add(&w->vm.ports, 0xf4, 1, &stop_ops, w, "stop", e);
 	bus_add(&w->vm.ports, 0x600, 1, &nmi_ops, w, "nmi", e);
 	bus_add(&w->vm.ports, 0x601, 1, &intr_ops, w, "intr", e);
