@@ -135,8 +135,8 @@ enum vmcb_event_type { EVI_INTR = 0, EVI_NMI = 2, EVI_EXCEPTION = 3, EVI_SOFT_IN
 #define NP_SEV	  BIT(1)
 #define NP_SEV_ES BIT(2)
 
-#define INTERCEPT4_KNOWN   0x7fffu /* without the traps behind writes of EFER and CRs */
-#define INTERCEPT5_INVPCID 4u	   /* bit 2 */
+#define INTERCEPT4_CR_TRAPS 16 /* bits 31:16: writes of CR15 to CR0, behind the instruction */
+#define INTERCEPT5_INVPCID  4u /* bit 2 */
 
 #define VIRT_LBR    BIT(0)
 #define VIRT_VMLOAD BIT(1)

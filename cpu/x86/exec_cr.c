@@ -105,7 +105,7 @@ static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
 	if ((old ^ new) & (CR0_PG | CR0_WP | CR0_PE))
 		tlb_flush_current(cpu, true);
 	x86_update_mode(cpu);
-	return OUT_END;
+	return svm_write_trap(cpu, EXIT_CR0_WRITE_TRAP, new);
 }
 
 static enum outcome check_cr3(struct x86_cpu *cpu, u64 new)
@@ -135,7 +135,7 @@ static enum outcome write_cr3(struct x86_cpu *cpu, u64 new)
 		x86_update_spaces(cpu);
 	else
 		tlb_flush_current(cpu, false);
-	return OUT_END;
+	return svm_write_trap(cpu, EXIT_CR3_WRITE_TRAP, new);
 }
 
 static enum outcome check_cr4(struct x86_cpu *cpu, u64 new)
@@ -167,7 +167,7 @@ static enum outcome write_cr4(struct x86_cpu *cpu, u64 new)
 	if (changed & (CR4_PGE | CR4_PAE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE))
 		tlb_flush_current(cpu, true);
 	x86_update_mode(cpu);
-	return OUT_END;
+	return svm_write_trap(cpu, EXIT_CR4_WRITE_TRAP, new);
 }
 
 static u64 read_cr8(struct x86_cpu *cpu)
@@ -193,7 +193,7 @@ static enum outcome write_cr8(struct x86_cpu *cpu, u64 new)
 		return o;
 	if (unlikely(cpu->c.avic.on)) {
 		avic_cr8_set(cpu, new);
-		return OUT_END;
+		return svm_write_trap(cpu, EXIT_CR8_WRITE_TRAP, new);
 	}
 	if (vmx_cr8_virtual(cpu)) {
 		vapic_tpr_set(cpu, (u8)(new << 4));
@@ -206,7 +206,7 @@ static enum outcome write_cr8(struct x86_cpu *cpu, u64 new)
 	}
 	if (!svm_cr8_virtual(cpu) && cpu->apic_ops)
 		cpu->apic_ops->cr8_set(cpu->apic, new);
-	return OUT_END;
+	return svm_write_trap(cpu, EXIT_CR8_WRITE_TRAP, new);
 }
 
 static u64 operand_get(struct x86_cpu *cpu, u16 off) { return in_code64(cpu) ? REG64(cpu, off) : REG32(cpu, off); }
@@ -269,7 +269,7 @@ HANDLER(mov_to_cr)
 		if (x86_exit_wanted(cpu, EXIT_CR0_SEL_WRITE) && cr0_selective(cpu, v))
 			LEAVE(cpu, in, x86_exit(cpu, EXIT_CR0_SEL_WRITE, info, 0));
 		LEAVE(cpu, in, write_cr0(cpu, v));
-	case 2: cpu->st.cr2 = v; LEAVE(cpu, in, OUT_END);
+	case 2: cpu->st.cr2 = v; LEAVE(cpu, in, svm_write_trap(cpu, EXIT_CR2_WRITE_TRAP, v));
 	case 3: LEAVE(cpu, in, write_cr3(cpu, v));
 	case 4: LEAVE(cpu, in, write_cr4(cpu, v));
 	default: LEAVE(cpu, in, write_cr8(cpu, v));
@@ -402,7 +402,7 @@ HANDLER(op_clts)
 		LEAVE(cpu, in, OUT_END);
 	cpu->st.cr0 &= ~CR0_TS;
 	x86_update_mode(cpu);
-	LEAVE(cpu, in, OUT_END);
+	LEAVE(cpu, in, svm_write_trap(cpu, EXIT_CR0_WRITE_TRAP, cpu->st.cr0));
 }
 
 BIND(lmsw)

@@ -10,6 +10,8 @@
 #include "cpu/x86/vapic.h"
 #include "cpu/x86/vmexit.h"
 
+#define MSR_EFER 0xc0000080u
+
 static u64 *field(struct x86_cpu *cpu, const struct x86_msr_row *r, u32 index)
 {
 	return (u64 *)((char *)&cpu->st + r->where) + (index - r->index);
@@ -114,7 +116,7 @@ HANDLER(op_wrmsr)
 		trace_msr(cpu, in, "wrmsr", index, v, ok);
 	if (!ok)
 		LEAVE(cpu, in, x86_fault(cpu, EXC_GP, 0));
-	LEAVE(cpu, in, OUT_END);
+	LEAVE(cpu, in, index == MSR_EFER ? svm_write_trap(cpu, EXIT_EFER_WRITE_TRAP, cpu->st.msr.efer) : OUT_END);
 }
 
 bool bind_rdmsr(struct bind *b)

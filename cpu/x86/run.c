@@ -92,7 +92,7 @@ static void settle(struct x86_cpu *cpu, const struct insn *in, enum outcome o)
 		return;
 	case OUT_EXIT:
 		if (in)
-			cpu->st.rip = mask_ip(cpu, insn_rip(cpu, in), size);
+			cpu->st.rip = exit_is_trap(cpu->c.vmexit.exit) ? next : mask_ip(cpu, insn_rip(cpu, in), size);
 		cpu->st.rflags |= exit_resume(cpu);
 		vmexit_complete(cpu, next);
 		return;

@@ -15,11 +15,11 @@
 #define VM_CR_R_INIT BIT(1)
 
 /* c.vmcb_ctl_flags */
-#define SVM_INJECTING 1u /* EVENTINJ's own exception is on its way, which no intercept sees */
-#define SVM_VLS	      2u /* VMLOAD and VMSAVE take guest-physical addresses */
-#define SVM_VGIF      4u /* STGI and CLGI change V_GIF */
+#define SVM_INJECTING 1u  /* EVENTINJ's own exception is on its way, which no intercept sees */
+#define SVM_VLS	      2u  /* VMLOAD and VMSAVE take guest-physical addresses */
+#define SVM_VGIF      4u  /* STGI and CLGI change V_GIF */
 #define SVM_VNMI      16u /* NMIs of the guest's own: V_NMI, V_NMI_MASK */
-#define SVM_LBR	      8u /* DEBUGCTL and the record of branches are the guest's own */
+#define SVM_LBR	      8u  /* DEBUGCTL and the record of branches are the guest's own */
 
 /* Completes the exit recorded in c.vmexit: writes the VMCB, loads the host state. st.rip is what the VMCB's RIP shall
  * be; next_rip goes to nRIP (0: unknown; dropped for exits that have none). c.delivering becomes EXITINTINFO.
@@ -84,6 +84,20 @@ static inline u64 svm_cr8_get(const struct x86_cpu *cpu) { return cpu->st.svm.in
 static inline void svm_cr8_set(struct x86_cpu *cpu, u64 cr8)
 {
 	cpu->st.svm.int_ctl = (cpu->st.svm.int_ctl & ~(u64)VI_TPR) | (cr8 & 15);
+}
+
+/* APM vol. 2 15.9 "Instruction Intercepts", vectors 010h bits 31:15: the instruction is done, RIP is behind it. */
+static inline bool exit_is_trap(u32 exit)
+{
+	return exit == EXIT_EFER_WRITE_TRAP || (exit >= EXIT_CR0_WRITE_TRAP && exit <= EXIT_CR15_WRITE_TRAP);
+}
+/* Ends an instruction that has written `now` to the register that `exit` is about. */
+static inline enum outcome svm_write_trap(struct x86_cpu *cpu, u32 exit, u64 now)
+{
+	if (!x86_exit_wanted(cpu, (enum x86_exit)exit))
+		return OUT_END;
+	cpu->st.shadow = 0;
+	return x86_exit(cpu, (enum x86_exit)exit, now, 0);
 }
 
 #endif

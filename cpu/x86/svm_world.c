@@ -142,12 +142,15 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 	struct x86_cache *c = &cpu->c;
 
 	_Static_assert(EXIT_EXC0 == 64 && EXIT_INTR == 96 && EXIT_VMRUN == 128 && EXIT_NPF == 144 &&
-			       EXIT_INVPCID / 64 == 2,
+			       EXIT_INVPCID / 64 == 2 && sizeof(c->exits) == 4 * 8,
 		       "exits.def follows the intercept words");
 	c->exits[0] = v->cr_read | (u64)v->cr_write << 16 | (u64)v->dr_read << 32 | (u64)v->dr_write << 48;
 	c->exits[1] = v->exceptions | (u64)v->intercept3 << 32;
-	c->exits[2] =
-		(v->intercept4 & INTERCEPT4_KNOWN) | (v->intercept5 & INTERCEPT5_INVPCID ? BIT(EXIT_INVPCID - 128) : 0);
+	c->exits[2] = (u16)v->intercept4 | (v->intercept5 & INTERCEPT5_INVPCID ? BIT(EXIT_INVPCID - 128) : 0);
+	c->exits[3] = 0;
+	for (u32 n = 0, traps = v->intercept4 >> INTERCEPT4_CR_TRAPS; unlikely(traps >> n); n++)
+		if (traps & BIT(n))
+			c->exits[(EXIT_CR0_WRITE_TRAP + n) / 64] |= BIT((EXIT_CR0_WRITE_TRAP + n) % 64);
 	c->guest = 1;
 	c->npt = v->np_control & NP_ENABLE;
 	c->ncr3 = v->ncr3;
@@ -202,15 +205,13 @@ static noinline void unoffered(struct x86_cpu *cpu, const struct vmcb_control *v
 	if (v->np_control & ~NP_ENABLE)
 		log_limit(log, "SVM: SEV, GMET and other controls in word 090h (%#llx)",
 			  (unsigned long long)v->np_control);
-	if (v->intercept4 & ~INTERCEPT4_KNOWN || v->intercept5 & ~INTERCEPT5_INVPCID)
-		log_limit(log, "SVM: intercepts %#x of word 010h, %#x of word 014h", v->intercept4 & ~INTERCEPT4_KNOWN,
-			  v->intercept5 & ~INTERCEPT5_INVPCID);
+	if (v->intercept5 & ~INTERCEPT5_INVPCID)
+		log_limit(log, "SVM: intercepts %#x of word 014h", v->intercept5 & ~INTERCEPT5_INVPCID);
 }
 
 static inline bool asks_unoffered(const struct vmcb_control *v)
 {
-	return (v->np_control & ~NP_ENABLE) | (v->intercept4 & ~INTERCEPT4_KNOWN) |
-	       (v->intercept5 & ~INTERCEPT5_INVPCID);
+	return (v->np_control & ~NP_ENABLE) | (v->intercept5 & ~INTERCEPT5_INVPCID);
 }
 
 static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
@@ -408,7 +409,7 @@ static bool exit_has_nrip(u32 exit)
 	case EXIT_INVALID:
 	case EXIT_AVIC_INCOMPLETE_IPI:
 	case EXIT_AVIC_NOACCEL: return false;
-	default: return exit < EXIT_EXC0 || exit >= EXIT_CR0_SEL_WRITE;
+	default: return exit < EXIT_EXC0 || (exit >= EXIT_CR0_SEL_WRITE && !exit_is_trap(exit));
 	}
 }
 

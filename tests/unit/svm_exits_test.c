@@ -47,6 +47,7 @@ SETUP(good_cr2, (void)w; (void)b)
 SETUP(good_cr3, w->st.gpr[RDX] = b->s.cr3)
 SETUP(good_cr4, w->st.gpr[RDX] = b->s.cr4 | CR4_PGE)
 SETUP(good_cr8, (void)w; (void)b)
+SETUP(efer, b->s.rax = EFER_LME | EFER_SVME | EFER_SCE; (void)w)
 SETUP(vmcb_operand, b->s.rax = 0x38000; (void)w)
 SETUP(avic, b->c.int_ctl = (u32)VI_AVIC; b->c.avic_bar = 0x500000; b->c.avic_backing = 0x3a000;
       b->c.avic_physical = 0x3b000; nested_paging(w))
@@ -239,6 +240,14 @@ static const struct row rows[] = {
 	R(0x8b, mwait, nothing, .at = 2, .len = 3),
 	R(0x8c, armed, nothing, .at = 10, .len = 3),
 	R(0x8d, xsetbv, osxsave, .len = 3),
+	R(0x8f, wrmsr, efer, I1 = EFER_LME | EFER_LMA | EFER_SVME | EFER_SCE, .at = 7),
+	R(0x90, to_cr0, good_cr0, I1 = CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP, .at = 3),
+	R(0x90, lmsw, nothing, I1 = CR0_PE | CR0_PG | CR0_ET | CR0_NE, .at = 7),
+	R(0x90, clts, task_switched, I1 = CR0_PE | CR0_PG | CR0_ET | CR0_NE, .at = 2),
+	R(0x92, to_cr2, good_cr2, .at = 3),
+	R(0x93, to_cr3, good_cr3, I1 = TABLES, .at = 3),
+	R(0x94, to_cr4, good_cr4, I1 = CR4_PAE | CR4_PGE, .at = 3),
+	R(0x98, to_cr8, good_cr8, .at = 4),
 	R(0xa2, invpcid, nothing, I1 = GUEST_STACK + 0x10, I2 = 2, .at = 5, .len = 7),
 	R(0x400, store, hole, I1 = BIT(32) | PF_U | PF_W, I2 = 0x600120),
 	R(0x401, apic_nmi, avic, I1 = 0x400, .at = 11),
@@ -322,17 +331,17 @@ static void none_unasked(void **state)
 static bool never(unsigned exit)
 {
 	/*
-	 * No system management mode; no RDPRU; no traps behind writes of EFER.
+	 * No system management mode; no RDPRU.
 	 * Exceptions: NMI is not one; no coprocessor segment overrun, machine checks, CET, SEV; the rest are reserved.
 	 */
-	static const enum x86_exit none[] = {EXIT_SMI, EXIT_RDPRU, EXIT_EFER_WRITE_TRAP};
+	static const enum x86_exit none[] = {EXIT_SMI, EXIT_RDPRU};
 	static const u32 exceptions = BIT(2) | BIT(9) | BIT(15) | BIT(18) | 0xbff00000;
 	u64 code = x86_exit_rows[exit].svm_code;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(none); i++)
 		if (exit == none[i])
 			return true;
-	if (code < 0x20)
+	if (code < 0x20 || (code >= 0x90 && code < 0xa0))
 		return !(BIT(code % 16) & 0x11d);
 	if (code < 0x40)
 		return code % 16 > 7;
