@@ -91,6 +91,7 @@ struct vcpu_ops {
 	/* From the local APIC (soft engine). assert_intr: `highest` may have changed. */
 	void (*assert_intr)(struct vcpu *v);
 	void (*assert_nmi)(struct vcpu *v);
+	void (*assert_smi)(struct vcpu *v); /* may be NULL */
 	void (*assert_init)(struct vcpu *v);
 	void (*assert_sipi)(struct vcpu *v, u8 vector);
 	/* Calls apic_ops->deadline when its TSC gets there, running or asleep. ~0: no more. */

@@ -41,6 +41,10 @@ static void deliver(struct lapic *l, const struct apic_msg *m)
 		if (vcpu)
 			vcpu->ops->assert_nmi(vcpu);
 		break;
+	case APIC_SMI:
+		if (vcpu && vcpu->ops->assert_smi)
+			vcpu->ops->assert_smi(vcpu);
+		break;
 	case APIC_INIT:
 		lapic_init_reset(l);
 		if (vcpu)

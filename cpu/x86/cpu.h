@@ -183,6 +183,7 @@ enum attention {
 	ATT_MTF = 32768,      /* VMX: the monitor trap flag is on */
 	ATT_VNMI = 65536,     /* SVM: V_NMI is set */
 	ATT_TIMER = 16384,    /* VMX: the preemption timer has got to 0 */
+	ATT_SMI = 131072,
 };
 
 /* Bits of c.mode, the part of the state that decoding depends on. */

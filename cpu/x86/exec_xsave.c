@@ -267,6 +267,7 @@ static void component_scatter(struct x86_cpu *cpu, unsigned i, const u8 *buf)
 #define XS_SUPER   2u /* XSAVES, XRSTORS */
 #define XS_OPT	   4u /* XSAVEOPT */
 
+/* SDM vol. 3 25.1.3: exits 63 and 64 of XSAVES and XRSTORS want a bit of IA32_XSS, which has none to set (msr.def). */
 static enum outcome must_check xsave_check(struct x86_cpu *cpu, const struct insn *in)
 {
 	if (!(cpu->st.cr4 & CR4_OSXSAVE) || ((in->aux & XS_SUPER) && cpu->c.vmx.no_xsaves))

@@ -1,7 +1,7 @@
 /*
- * Events from outside, looked at between blocks: INIT, start-up IPI, debug traps, NMI, interrupts, virtual interrupts.
- * SDM vol. 3 6.9 "Priority Among Simultaneous Exceptions and Interrupts"; APM vol. 2 8.5 "Priorities", 15.13 "Interrupt
- * Intercepts", 15.21 "Interrupt and Local APIC Support".
+ * Events from outside, looked at between blocks: INIT, start-up IPI, SMI, debug traps, NMI, interrupts, virtual
+ * interrupts. SDM vol. 3 6.9 "Priority Among Simultaneous Exceptions and Interrupts"; APM vol. 2 8.5
+ * "Priorities", 15.13 "Interrupt Intercepts", 15.21 "Interrupt and Local APIC Support".
  *
  * c.att_mask (update.c) holds what IF, GIF, shadows and NMI blocking let through, so that a bit seen here is an event
  * that may be taken now. A bit is cleared before its source is asked, and set again while the source has more: an
@@ -50,6 +50,16 @@ static void take_init(struct x86_cpu *cpu)
 	if (cpu->vcpu.index != 0)
 		cpu->st.activity = ACT_WAIT_SIPI;
 	x86_drop_cache(cpu);
+}
+
+/* APM vol. 2 15.13.3 "SMI Intercept": an exit leaves it pending. LIMIT: no system management mode takes it. */
+static bool take_smi(struct x86_cpu *cpu)
+{
+	if (exit_instead(cpu, EXIT_SMI))
+		return true;
+	attention_clear(cpu, ATT_SMI);
+	log_limit(cpu->vm->log, "system management mode: an SMI is dropped");
+	return false;
 }
 
 static void take_sipi(struct x86_cpu *cpu)
@@ -214,6 +224,8 @@ bool x86_events(struct x86_cpu *cpu)
 		take_sipi(cpu);
 		return true;
 	}
+	if ((att & ATT_SMI) && take_smi(cpu))
+		return true;
 	if (att & ATT_TPR) {
 		x86_exit(cpu, EXIT_TPR, 0, 0);
 		vmexit_complete(cpu, 0);

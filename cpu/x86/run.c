@@ -401,6 +401,7 @@ enum outcome x86_run_to_event(struct x86_cpu *cpu, u64 insns)
 static void soft_kick(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_STOP); }
 static void soft_assert_intr(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_INTR); }
 static void soft_assert_nmi(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_NMI); }
+static void soft_assert_smi(struct vcpu *v) { x86_attract(x86_cpu_of(v), ATT_SMI); }
 
 /*
  * INIT and start-up messages come one after the other (vm->lock is held), so that only a SIPI that follows the INIT is
@@ -489,6 +490,7 @@ static const struct vcpu_ops soft_ops = {
 	.reset = soft_reset,
 	.assert_intr = soft_assert_intr,
 	.assert_nmi = soft_assert_nmi,
+	.assert_smi = soft_assert_smi,
 	.assert_init = soft_assert_init,
 	.assert_sipi = soft_assert_sipi,
 	.set_deadline = soft_set_deadline,

@@ -107,7 +107,7 @@ static u32 vmx_allowed(const struct x86_cpu *cpu)
 	const struct x86_state *st = &cpu->st;
 	bool guest_if = st->rflags & FL_IF,
 	     nmi_blocked = vmx_has(&cpu->c, PIN, VIRTUAL_NMI) ? st->vmx.nmi_blocked : st->nmi_blocked;
-	u32 mask = ATT_INIT | ATT_TPR | ATT_VAPIC | ATT_ALONE | ATT_TIMER | ATT_MTF;
+	u32 mask = ATT_SMI | ATT_INIT | ATT_TPR | ATT_VAPIC | ATT_ALONE | ATT_TIMER | ATT_MTF;
 
 	if (!nmi_blocked && !(st->shadow & SHADOW_MOVSS))
 		mask |= ATT_NMI;
@@ -123,7 +123,7 @@ static u32 vmx_allowed(const struct x86_cpu *cpu)
 }
 
 /*
- * Which events may be taken now. APM vol. 2 15.17 "Global Interrupt Flag": GIF 0 holds INTR, NMI and INIT; 15.21.1
+ * Which events may be taken now. APM vol. 2 15.17 "Global Interrupt Flag": GIF 0 holds INTR, NMI, SMI and INIT; 15.21.1
  * "V_INTR_MASKING": the host's IF decides about physical interrupts. SDM vol. 3 6.8.3 "Masking Exceptions and
  * Interrupts When Switching Stacks".
  */
@@ -137,6 +137,7 @@ void x86_update_attention(struct x86_cpu *cpu)
 	if (cpu->c.vmx.on) {
 		mask |= vmx_allowed(cpu);
 	} else if (st->svm.gif) {
+		mask |= ATT_SMI;
 		if (!st->vmx.on) /* SDM vol. 3 23.8: VMX root operation holds INIT */
 			mask |= ATT_INIT;
 		if (!svm_nmi_blocked(cpu) && !(st->shadow & SHADOW_MOVSS))

@@ -17,7 +17,16 @@ die() {
 }
 
 if [ "${case%-*}" = nest ]; then
-	"$nestbox" nest --accel soft --vendor "${case#nest-}" --smp 2 --timeout 280 --dmesg "$tmp/dmesg" >"$tmp/out" 2>"$tmp/err" || die "exit status $?"
+	vendor=${case#nest-}
+	"$nestbox" nest --accel soft --vendor "$vendor" --smp 2 --timeout 280 --json --dmesg "$tmp/dmesg" >"$tmp/out" 2>"$tmp/err" ||
+		die "exit status $?"
+	case $vendor in # all that L1's KVM finds in its processor
+	intel) words='nested ept unrestricted_guest vpid enable_apicv enable_shadow_vmcs flexpriority pml vnmi preemption_timer eptad' ;;
+	amd) words='nested npt nrips vgif vls lbrv tsc_scaling' ;;
+	esac
+	for word in $words; do
+		grep -q "\"$word\": \"[Y1]\"" "$tmp/out" || die "L1's kvm_$vendor has no $word"
+	done
 	for level in 1 2; do
 		grep -q 'Brought up 1 node, 2 CPUs' "$tmp/dmesg/dmesg-L$level.txt" || die "L$level has not got two processors"
 		! grep -Ei "$complaints" "$tmp/dmesg/dmesg-L$level.txt" || die "L$level's log complains"

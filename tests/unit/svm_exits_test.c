@@ -99,6 +99,7 @@ ASM(simd,
     "divss %xmm0, %xmm1")
 ASM(intr, "mov $0x55, %al\n mov $0x601, %dx\n out %al, %dx\n nop")
 ASM(nmi, "mov $0x600, %dx\n out %al, %dx\n nop")
+ASM(smi, "mov $0x603, %dx\n out %al, %dx\n nop")
 ASM(init, "mov $0x602, %dx\n out %al, %dx\n nop")
 ASM(spin, "1: jmp 1b")
 ASM(sidt, "sidt (%rsp)")
@@ -192,6 +193,7 @@ static const struct row rows[] = {
 	R(0x5e, init, redirect_init, I1 = 1, .at = 5),
 	R(0x60, intr, interrupts, .at = 7),
 	R(0x61, nmi, nothing, .at = 5),
+	R(0x62, smi, nothing, .at = 5),
 	R(0x63, init, nothing, .at = 5),
 	R(0x64, spin, virtual_interrupt),
 	R(0x65, lmsw_mem, nothing, .len = 8),
@@ -331,10 +333,10 @@ static void none_unasked(void **state)
 static bool never(unsigned exit)
 {
 	/*
-	 * No system management mode; no RDPRU.
+	 * No RDPRU.
 	 * Exceptions: NMI is not one; no coprocessor segment overrun, machine checks, CET, SEV; the rest are reserved.
 	 */
-	static const enum x86_exit none[] = {EXIT_SMI, EXIT_RDPRU};
+	static const enum x86_exit none[] = {EXIT_RDPRU};
 	static const u32 exceptions = BIT(2) | BIT(9) | BIT(15) | BIT(18) | 0xbff00000;
 	u64 code = x86_exit_rows[exit].svm_code;
 

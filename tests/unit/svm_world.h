@@ -78,8 +78,15 @@ static inline void init_write(void *dev, u64 offset, unsigned size, u64 value)
 
 	w->v->ops->assert_init(w->v);
 }
-static const struct bus_ops stop_ops = {none_read, stop_write}, nmi_ops = {none_read, nmi_write},
-			    intr_ops = {none_read, intr_write}, init_ops = {none_read, init_write};
+static inline void smi_write(void *dev, u64 offset, unsigned size, u64 value)
+{
+	struct world *w = dev;
+
+	w->v->ops->assert_smi(w->v);
+}
+static const struct bus_ops smi_ops = {none_read, smi_write}, stop_ops = {none_read, stop_write},
+			    nmi_ops = {none_read, nmi_write}, intr_ops = {none_read, intr_write},
+			    init_ops = {none_read, init_write};
 
 static inline int apic_highest(void *apic) { return apic_vector; }
 static inline int apic_ack(void *apic)
@@ -200,6 +207,7 @@ static inline struct world *world_new(const char *model, const u8 *host, const u
 	bus_add(&w->vm.ports, 0x600, 1, &nmi_ops, w, "nmi", e);
 	bus_add(&w->vm.ports, 0x601, 1, &intr_ops, w, "intr", e);
 	bus_add(&w->vm.ports, 0x602, 1, &init_ops, w, "init", e);
+	bus_add(&w->vm.ports, 0x603, 1, &smi_ops, w, "smi", e);
 	apic_vector = -1;
 	memcpy(at(w, CODE), host, (size_t)(host_end - host));
 	memcpy(at(w, GUEST_CODE), guest, (size_t)(guest_end - guest));
