@@ -122,25 +122,27 @@ static void do_counters(struct monitor *o) { stats_counters(o->m, o->out); }
 
 /* ---- the guest's own guests ---- */
 
-/* The vCPU that the first word names, whose state o->st becomes. */
-static bool choose_vcpu(struct monitor *o)
+static bool told(struct monitor *o)
 {
-	u64 n;
-
-	if (!machine_model(o->m)) {
+	if (!machine_model(o->m))
 		fprintf(o->out, "KVM tells nothing of its guest's VMCBs and VMCSs: --accel soft does\n");
+	return machine_model(o->m);
+}
+
+/* [CPU|ADDRESS]: a vCPU's state becomes o->st, and *at ~0; else *at is the address. */
+static bool choose(struct monitor *o, u64 *at)
+{
+	if (o->nwords && !number(o, 0, at))
 		return false;
-	}
-	if (!o->nwords)
+	if (o->nwords && *at >= o->vm->nvcpus)
 		return true;
-	if (!number(o, 0, &n))
+	if (!told(o))
 		return false;
-	if (n >= o->vm->nvcpus) {
-		fprintf(o->out, "there are %u vCPUs\n", o->vm->nvcpus);
-		return false;
+	if (o->nwords) {
+		o->vcpu = (unsigned)*at;
+		o->vm->vcpu[*at]->ops->get_state(o->vm->vcpu[*at], o->st);
 	}
-	o->vcpu = (unsigned)n;
-	o->vm->vcpu[n]->ops->get_state(o->vm->vcpu[n], o->st);
+	*at = ~0ull;
 	return true;
 }
 
@@ -163,24 +165,25 @@ static void do_entry(struct monitor *o)
 {
 	u64 at;
 
-	if (!choose_vcpu(o))
+	if (!choose(o, &at) || !told(o))
 		return;
-	if (o->st->vendor != X86_AMD)
+	if (o->st->vendor != X86_AMD) {
+		if (at != ~0ull)
+			o->st->vmx.vmcs = at;
 		inspect_vmentry(o->vm, o->st, machine_model(o->m), o->out);
-	else if (current_guest(o, &at))
+	} else if (at != ~0ull || current_guest(o, &at)) {
 		inspect_vmrun(o->vm, o->st, machine_model(o->m), at, o->out);
+	}
 }
 
 static void view(struct monitor *o, enum x86_vendor vendor, void (*print)(struct vm *vm, u64 pa, FILE *out))
 {
 	u64 at;
 
-	if (o->nwords && !number(o, 0, &at))
+	if (!choose(o, &at))
 		return;
-	if (o->nwords && at >= o->vm->nvcpus)
+	if (at != ~0ull)
 		print(o->vm, at, o->out);
-	else if (!choose_vcpu(o))
-		return;
 	else if (o->st->vendor != vendor)
 		fprintf(o->out, "this processor has %s\n", vendor == X86_AMD ? "VMX: vmcs" : "SVM: vmcb");
 	else if (current_guest(o, &at))
@@ -403,8 +406,8 @@ static const struct {
 	{"walk", "ADDRESS", "each level of a linear address's translation, nested stages too", 1, do_walk},
 	{"msr", "[INDEX]", "a model-specific register, or all that stand alone", 0, do_msr},
 	{"idt", "[VECTOR]", "the interrupt descriptor table", 0, do_idt},
-	{"entry", "[CPU]", "why the next VMRUN, VMLAUNCH or VMRESUME would fail: each rule, with its section", 0,
-	 do_entry},
+	{"entry", "[CPU|ADDRESS]", "why the next VMRUN, VMLAUNCH or VMRESUME would fail: each rule, with its section",
+	 0, do_entry},
 	{"vmcb", "[CPU|ADDRESS]", "a VMCB in words: the one that the vCPU ran last, or one in memory", 0, do_vmcb},
 	{"vmcs", "[CPU|ADDRESS]", "a VMCS in words: the current one, or one in memory", 0, do_vmcs},
 	{"lapic", "[CPU]", "local APIC: registers, pending and in-service vectors, timer", 0, do_lapic},

@@ -61,6 +61,9 @@ struct vcpu_counters {
  */
 #define VCPU_GUESTS 16
 #define VCPU_EXITS  256 /* room for all numbers of enum x86_exit */
+/* What an entry finds only as it loads, beside the numbers of rules. */
+#define VCPU_REFUSED_PDPTE ~0u /* in memory, of a guest with PAE paging */
+#define VCPU_REFUSED_MSR   ~1u /* entry refused_entry, from 1, of VM entry's MSR-load area */
 struct vcpu_guest {
 	u64 at; /* ~0: all that found no row, in the last one */
 	u64 entries;
@@ -74,7 +77,8 @@ struct vcpu_guests {
 	u64 last;		   /* entered or tried last; ~0: none so far */
 	u64 asker;		   /* left last, by an exit that asks for an entry; ~0: not so */
 	u64 refused_at;		   /* the last refusal's; ~0: none so far */
-	u32 refused_rule;	   /* enum vmrun_rule or vmentry_rule, by the processor's vendor */
+	u32 refused_rule;	   /* enum vmrun_rule or vmentry_rule, by the processor's vendor; VCPU_REFUSED_* */
+	u32 refused_entry;	   /* of VCPU_REFUSED_MSR */
 	u64 shut_at;		   /* whose guest met a triple fault last; ~0: none so far */
 	struct vcpu_shutdown shut; /* and the faults on its way */
 	struct vcpu_guest of[VCPU_GUESTS];

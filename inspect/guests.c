@@ -146,16 +146,28 @@ static void print_guests(const struct sums *s, const char *what, FILE *out)
 	}
 }
 
+static void print_refusal(const struct vcpu_guests *g, bool svm, const char *what, FILE *out)
+{
+	u32 rule = g->refused_rule;
+
+	fprintf(out, "%s refused, the last time with %s %#" PRIx64 ": ", svm ? "VMRUN" : "VM entry", what,
+		g->refused_at);
+	if (rule == VCPU_REFUSED_PDPTE)
+		fprintf(out, "a PDPTE, in memory, has reserved bits set\n");
+	else if (rule == VCPU_REFUSED_MSR)
+		fprintf(out, "entry %u of the VM-entry MSR-load area cannot be loaded\n", g->refused_entry);
+	else if (svm)
+		fprintf(out, "%s: %s\n", vmrun_rule_rows[rule].name, vmrun_rule_rows[rule].text);
+	else
+		fprintf(out, "%s: %s\n", vmentry_rule_rows[rule].name, vmentry_rule_rows[rule].text);
+}
+
 void inspect_guest_failures(const struct vcpu_guests *g, bool svm, FILE *out)
 {
 	const char *what = svm ? "VMCB" : "VMCS";
 
-	if (g->refused_at != NONE && svm && g->refused_rule < VMRUN_RULES)
-		fprintf(out, "VMRUN refused, the last time with VMCB %#" PRIx64 ": %s: %s\n", g->refused_at,
-			vmrun_rule_rows[g->refused_rule].name, vmrun_rule_rows[g->refused_rule].text);
-	if (g->refused_at != NONE && !svm && g->refused_rule < VMENTRY_RULES)
-		fprintf(out, "VM entry refused, the last time with VMCS %#" PRIx64 ": %s: %s\n", g->refused_at,
-			vmentry_rule_rows[g->refused_rule].name, vmentry_rule_rows[g->refused_rule].text);
+	if (g->refused_at != NONE)
+		print_refusal(g, svm, what, out);
 	if (g->shut_at != NONE) {
 		fprintf(out, "triple fault in the guest of %s %#" PRIx64 "\n", what, g->shut_at);
 		inspect_faults(&g->shut, out);

@@ -42,6 +42,12 @@ static inline void guests_refuse(struct x86_cpu *cpu, u64 at, u32 rule)
 	cpu->guests.refused_rule = rule;
 }
 
+static inline void guests_refuse_msr(struct x86_cpu *cpu, u64 at, u32 entry)
+{
+	guests_refuse(cpu, at, VCPU_REFUSED_MSR);
+	cpu->guests.refused_entry = entry;
+}
+
 static inline void guests_exit(struct x86_cpu *cpu, u64 at, u32 exit)
 {
 	guests_row(cpu, at)->exits[exit]++;

@@ -364,6 +364,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 	svm_page_written(cpu, st->svm.hsave_pa);
 	tlb_control(cpu, &b.c);
 	if (unlikely(!(b.c.np_control & NP_ENABLE) && !pdptes_load(cpu))) {
+		guests_refuse(cpu, pa, VCPU_REFUSED_PDPTE);
 		x86_exit(cpu, EXIT_INVALID, 0, 0);
 		svm_vmexit(cpu, 0);
 		return OUT_JUMP;

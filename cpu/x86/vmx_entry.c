@@ -210,12 +210,14 @@ static void enter_guest(struct x86_cpu *cpu, struct vmcs *page, const u64 *f)
 	if (cpu->c.ept) {
 		memcpy(cpu->st.pdpte, &f[VMCS_GUEST_PDPTE0], sizeof(cpu->st.pdpte));
 	} else if (!vmx_load_pdptes(cpu)) {
+		guests_refuse(cpu, cpu->st.vmx.vmcs, VCPU_REFUSED_PDPTE);
 		vmx_exit_entry_failed(cpu, page, EXIT_INVALID, 2);
 		return;
 	}
 	x86_update_all(cpu);
 	bad = vmx_msrs_load(cpu, f[VMCS_ENTRY_MSR_LOAD], f[VMCS_ENTRY_MSR_LOAD_COUNT]);
 	if (bad) {
+		guests_refuse_msr(cpu, cpu->st.vmx.vmcs, bad);
 		vmx_exit_entry_failed(cpu, page, EXIT_MSR_LOAD_FAIL, bad);
 		return;
 	}

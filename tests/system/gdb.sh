@@ -83,7 +83,7 @@ monitor cpu 1
 monitor regs
 monitor x/1gx watched
 monitor entry
-monitor entry 9
+monitor entry 0x7000
 monitor vmcs
 monitor vmcb 0x7000
 x/2i add_up
@@ -114,7 +114,7 @@ has '^vCPU 1: rip'
 has '  0000000000001234$'
 if [ "$accel" = soft ]; then
 	has '^vCPU 1 has run no guest by SVM so far$'
-	has '^there are 2 vCPUs$'
+	has '^VMRUN would raise #UD: EFER.SVME is clear'
 	has '^this processor has SVM: vmcb$'
 else
 	has '^KVM tells nothing of its guest'

@@ -65,6 +65,8 @@ static void what_is_checked_beside_the_rules(void **state)
 	VIEW_HAS(&v, "PDPTE 2, in memory, has reserved bits set", "VMEXIT_INVALID");
 	run(w);
 	assert_int_equal(vmcb(w)->c.exit_code, ~0ull);
+	guests(w, &v);
+	VIEW_HAS(&v, "VMRUN refused, the last time with VMCB 0x30000: a PDPTE, in memory, has reserved bits set");
 	w->st.svm.hsave_pa = RAM_SIZE;
 	entry(w, VMCB, &v);
 	VIEW_HAS(&v, "would raise #GP: the host save area");

@@ -78,6 +78,10 @@ static void what_is_checked_beside_the_rules(void **state)
 		 "SDM vol. 3 26.4", "would exit with reason 34");
 	vmx_run(w);
 	EXPECT_EXIT(w, 0x80000022, 2);
+	guests(w, &v);
+	VIEW_HAS(&v, "1 refused",
+		 "VM entry refused, the last time with VMCS 0x40000: entry 2 of the VM-entry MSR-load area cannot be "
+		 "loaded");
 	w->st.shadow = SHADOW_MOVSS;
 	entry(w, &v);
 	VIEW_HAS(&v, "error 26: VM entry with events blocked by MOV SS");
