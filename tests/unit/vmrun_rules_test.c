@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "arch/x86/vmrun_rules.h"
+#include "tests/unit/vmrun_breaks.h"
 
 static void layout_tiles(void **state) { assert_null(desc_check(&vmcb_desc)); }
 
@@ -18,77 +18,28 @@ static const struct vmrun_env env = {
 	.host_paging = true,
 };
 
-/* A 64-bit guest under nested paging. */
-static void good(struct vmcb *b)
+static void each_rule_fails(void **state)
 {
-	memset(b, 0, sizeof(*b));
-	b->c.intercept3 = BIT(27) | BIT(28);
-	b->c.intercept4 = 1;
-	b->c.asid = 1;
-	b->c.np_control = NP_ENABLE;
-	b->c.ncr3 = 0x1000;
-	b->c.iopm = 0x10000;
-	b->c.msrpm = 0x20000;
-	b->s.g_pat = 0x0007040600070406;
-	b->s.efer = EFER_SVME | EFER_LME | EFER_LMA;
-	b->s.cr0 = CR0_PE | CR0_PG;
-	b->s.cr4 = CR4_PAE;
-	b->s.cr3 = 0x3000;
-	b->s.cs.attr = SEG_L | SEG_P | SEG_S | SEG_CODE;
-	b->s.dr6 = DR6_FIXED;
-	b->s.dr7 = DR7_FIXED;
-}
-
-#define BREAK(rule, change)                                                                                            \
-	static void break_##rule(struct vmcb *b, struct vmrun_env *e) { change; }
-BREAK(INTERCEPT, b->c.intercept4 = 0)
-BREAK(ASID, b->c.asid = 0)
-BREAK(EFER_SVME, b->s.efer &= ~EFER_SVME)
-BREAK(EFER_MBZ, b->s.efer |= BIT(9))
-BREAK(CR0_NW, b->s.cr0 |= CR0_NW)
-BREAK(CR0_HIGH, b->s.cr0 |= BIT(32))
-BREAK(CR3_MBZ, b->s.cr3 |= BIT(52))
-BREAK(CR4_MBZ, b->s.cr4 |= CR4_LA57)
-BREAK(DR6_HIGH, b->s.dr6 |= BIT(63))
-BREAK(DR7_HIGH, b->s.dr7 |= BIT(32))
-BREAK(LONG_PAE, b->s.cr4 &= ~CR4_PAE)
-BREAK(LONG_PE, b->s.cr0 &= ~CR0_PE)
-BREAK(LONG_CS, b->s.cs.attr |= SEG_DB)
-BREAK(IOPM, b->c.iopm = BIT(40) - 0x2000)
-BREAK(MSRPM, b->c.msrpm = BIT(40) - 0x1000)
-BREAK(INJECT_TYPE, b->c.event_inj = EVI_VALID | 1 << 8)
-BREAK(INJECT_VECTOR, b->c.event_inj = EVI_VALID | EVI_EXCEPTION << 8 | EXC_NMI)
-BREAK(VNMI, b->c.int_ctl = VI_NMI_ENABLE; e->vnmi = true)
-BREAK(X2AVIC, b->c.int_ctl = VI_X2AVIC; e->x2avic = true)
-BREAK(AVIC_PAGES, b->c.int_ctl = (u32)VI_AVIC; b->c.avic_logical = BIT(41); e->avic = true)
-BREAK(AVIC_INDEX, b->c.int_ctl = (u32)VI_AVIC; b->c.avic_physical = 0x1100; e->avic = true)
-BREAK(NESTED_HOST, e->host_paging = false)
-BREAK(NCR3, b->c.ncr3 |= BIT(40))
-BREAK(G_PAT, b->s.g_pat |= 2ull << 56)
-#undef BREAK
-
-static void (*const breakers[VMRUN_RULES])(struct vmcb *b, struct vmrun_env *e) = {
-#define RULE(name, text, illegal) break_##name,
-#define SECTION(text)
-#include "arch/x86/vmrun_rules.def"
-#undef SECTION
-#undef RULE
-};
-
-static void each_rule_fails_once(void **state)
-{
+	bool broken[VMRUN_RULES] = {false};
 	struct vmcb b;
 
-	good(&b);
+	vmrun_good(&b);
 	assert_int_equal(vmrun_check(&b, &env), VMRUN_RULES);
-	for (unsigned i = 0; i < VMRUN_RULES; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(vmrun_breaks); i++) {
 		struct vmrun_env e = env;
+		enum vmrun_rule r;
 
-		good(&b);
-		breakers[i](&b, &e);
-		if (vmrun_check(&b, &e) != i)
-			fail_msg("%s: reported as %u", vmrun_rule_rows[i].name, vmrun_check(&b, &e));
+		vmrun_good(&b);
+		vmrun_breaks[i].apply(&b, &e);
+		r = vmrun_check(&b, &e);
+		if (r != vmrun_breaks[i].rule)
+			fail_msg("%s: reported as %s", vmrun_breaks[i].name,
+				 r == VMRUN_RULES ? "(none)" : vmrun_rule_rows[r].name);
+		broken[r] = true;
 	}
+	for (unsigned r = 0; r < VMRUN_RULES; r++)
+		if (!broken[r])
+			fail_msg("nothing breaks %s", vmrun_rule_rows[r].name);
 }
 
 /* What the manual allows although it looks odd. */
@@ -96,23 +47,23 @@ static void legal_oddities(void **state)
 {
 	struct vmcb b;
 
-	good(&b); /* paged real mode: APM vol. 2 15.19 */
+	vmrun_good(&b); /* paged real mode: APM vol. 2 15.19 */
 	b.s.efer = EFER_SVME;
 	b.s.cr0 = CR0_PG;
 	b.s.cr4 = 0;
 	assert_int_equal(vmrun_check(&b, &env), VMRUN_RULES);
-	good(&b); /* maps that reach exactly to the end of memory */
+	vmrun_good(&b); /* maps that reach exactly to the end of memory */
 	b.c.iopm = BIT(40) - 0x3000;
 	b.c.msrpm = BIT(40) - 0x2000;
 	assert_int_equal(vmrun_check(&b, &env), VMRUN_RULES);
-	good(&b); /* maps are looked at without their intercepts too */
+	vmrun_good(&b); /* maps are looked at without their intercepts too */
 	b.c.intercept3 = 0;
 	b.c.iopm = ~0ull;
 	assert_int_equal(vmrun_check(&b, &env), VMRUN_IOPM);
-	good(&b); /* an EVENTINJ that is not valid */
+	vmrun_good(&b); /* an EVENTINJ that is not valid */
 	b.c.event_inj = 7 << 8;
 	assert_int_equal(vmrun_check(&b, &env), VMRUN_RULES);
-	good(&b); /* CR0.CD with NW */
+	vmrun_good(&b); /* CR0.CD with NW */
 	b.s.cr0 |= CR0_CD | CR0_NW;
 	assert_int_equal(vmrun_check(&b, &env), VMRUN_RULES);
 }
@@ -121,11 +72,11 @@ static void host_state(void **state)
 {
 	struct vmcb b;
 
-	good(&b);
+	vmrun_good(&b);
 	assert_true(vmrun_check_host(&b.s, &env));
 	b.s.efer &= ~EFER_SVME;
 	assert_false(vmrun_check_host(&b.s, &env));
-	good(&b);
+	vmrun_good(&b);
 	b.s.cr3 = BIT(50);
 	assert_false(vmrun_check_host(&b.s, &env));
 }
@@ -134,7 +85,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layout_tiles),
-		cmocka_unit_test(each_rule_fails_once),
+		cmocka_unit_test(each_rule_fails),
 		cmocka_unit_test(legal_oddities),
 		cmocka_unit_test(host_state),
 	};

@@ -222,6 +222,9 @@ static void try_break(struct setting *s, const struct vmentry_break *b, bool res
 		host_legacy(&before);
 	*at(s->w, VIRTUAL_APIC + 0x80) = (u8)e.virtual_tpr;
 	enter(s->w, &before, f, resume);
+	if (s->w->cpu->guests.refused_rule != b->rule)
+		fail_msg("%s: refused by %s", b->name,
+			 vmentry_rule_name((enum vmentry_rule)s->w->cpu->guests.refused_rule));
 	switch (vmentry_rule_rows[b->rule].area) {
 	case VMENTRY_CONTROL: expect_vmfail(b->name, s, &before, f, 7); break;
 	case VMENTRY_HOST: expect_vmfail(b->name, s, &before, f, 8); break;
