@@ -112,7 +112,7 @@ static void setting_make(struct setting *s, const char *options)
 	s->host.gpr[RBX] = 0x1234;
 	s->host.cr2 = 0x5678;
 	s->host.dr6 = DR6_FIXED | 3;
-	s->host.dr7 = DR7_FIXED | BIT(10) | 0x100;
+	s->host.dr7 = DR7_FIXED | 0x100;
 	s->host.msr.debugctl = 1;
 	s->host.msr.sysenter_cs = 0x99;
 	put(w, LEGACY_TABLE, 0x87, 8);
