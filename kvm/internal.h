@@ -127,6 +127,9 @@ struct kvm_cpuid2 *kvm_supported_cpuid(int sys_fd);
 const struct kvm_cpuid_entry2 *kvm_cpuid_find(const struct kvm_cpuid2 *c, u32 leaf, u32 subleaf);
 int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err *e);
 
+/* vmx.c: after kvm_cpuid_set. model NULL: all that KVM gives. -ENOTSUP: KVM refuses. */
+int kvm_vmx_set(struct kvm_vcpu *v, const struct x86_model *model, struct err *e);
+
 /* run.c */
 enum run_exit kvm_vcpu_run(struct vcpu *vcpu, struct err *e);
 /* Hands the coalesced port writes to their devices. vm->lock held. */

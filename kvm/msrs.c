@@ -5,7 +5,8 @@
  * the guest either; a value other than 0 that is lost that way is said.
  *
  * The TSC moves as an offset from the host's. IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC's belong to the
- * in-kernel APIC (save.c); EFER and the segments' bases travel with the special registers (state.c).
+ * in-kernel APIC (save.c); VMX's capabilities follow from the model (vmx.c); EFER and the segments' bases travel with
+ * the special registers (state.c).
  */
 #include "arch/x86/msr.h"
 

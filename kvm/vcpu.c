@@ -130,6 +130,8 @@ int kvm_vcpu_new(struct kvm_vm *kvm, unsigned index, const struct x86_model *mod
 	r = vcpu_map(v, e);
 	if (!r)
 		r = kvm_cpuid_set(v, model, e);
+	if (!r)
+		r = kvm_vmx_set(v, model, e);
 	if (r)
 		goto fail;
 	machine_check_init(v);

@@ -22,7 +22,7 @@
 #define RAM_SIZE (1ull << 20)
 #define NO_VMXON (~0ull)
 
-enum stage { STAGE_MAKE, STAGE_SET, STAGE_RUN, STAGE_RESET, STAGE_DIRTY };
+enum stage { STAGE_MAKE, STAGE_MODEL, STAGE_SET, STAGE_RUN, STAGE_RESET, STAGE_DIRTY };
 
 /* What is refused: an ioctl (with `code`), a capability, the device or the mapping. */
 static struct {
@@ -40,6 +40,12 @@ static struct {
 	int fd; /* 0: free */
 } bells[4];
 static u64 ring_in_run;
+
+/* The VMX capability MSRs, 480h to 491h: everything is allowed, and the vCPU has what was written last. */
+#define VMX_MSRS 18
+enum { PIN = 13, PROC, EXIT_WORD, ENTRY, MISC = 5, PROC2 = 11, EPT_VPID, VMFUNC = 17 };
+static u64 vmx_msr[VMX_MSRS];
+static bool vmx_deaf; /* writes are taken and forgotten */
 
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
@@ -120,6 +126,19 @@ static bool ring(u64 addr)
 	return false;
 }
 
+static int msrs(struct kvm_msrs *m, bool set)
+{
+	for (u32 i = 0; i < m->nmsrs; i++) {
+		u32 k = m->entries[i].index - 0x480;
+
+		if (k < VMX_MSRS && !set)
+			m->entries[i].data = vmx_msr[k];
+		else if (k < VMX_MSRS && !vmx_deaf)
+			vmx_msr[k] = m->entries[i].data;
+	}
+	return (int)m->nmsrs;
+}
+
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -139,8 +158,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	case KVM_CHECK_EXTENSION: return capability((unsigned)(uintptr_t)arg);
 	case KVM_GET_VCPU_MMAP_SIZE: return 3 * RAM_PAGE;
 	case KVM_GET_SUPPORTED_CPUID: cpuid(arg); return 0;
-	case KVM_GET_MSRS:
-	case KVM_SET_MSRS: return (int)((struct kvm_msrs *)arg)->nmsrs;
+	case KVM_GET_MSRS: return msrs(arg, false);
+	case KVM_SET_MSRS: return msrs(arg, true);
 	case KVM_GET_NESTED_STATE:
 		((struct kvm_nested_state *)arg)->hdr.vmx.vmxon_pa = NO_VMXON;
 		((struct kvm_nested_state *)arg)->hdr.vmx.vmcs12_pa = NO_VMXON;
@@ -213,6 +232,8 @@ static const struct {
 	REQUEST(STAGE_MAKE, KVM_SET_CPUID2, EINVAL, "does not accept the guest's CPUID"),
 	REQUEST(STAGE_MAKE, KVM_GET_LAPIC, EINVAL, "does not tell all of vCPU 0"),
 	REQUEST(STAGE_MAKE, KVM_GET_NESTED_STATE, EINVAL, "does not tell all of vCPU 0"),
+	REQUEST(STAGE_MODEL, KVM_GET_MSRS, EINVAL, "does not tell its guest's VMX capabilities (MSR 0x48d)"),
+	REQUEST(STAGE_MODEL, KVM_SET_MSRS, EINVAL, "does not take the CPU model's VMX capabilities (MSR 0x48d"),
 	REQUEST(STAGE_SET, KVM_GET_REGS, EINVAL, "does not take the guest's registers"),
 	REQUEST(STAGE_SET, KVM_SET_REGS, EINVAL, "does not take the guest's registers"),
 	REQUEST(STAGE_SET, KVM_SET_SREGS2, EINVAL, "segments and control registers"),
@@ -244,16 +265,24 @@ struct world {
 	struct err e;
 };
 
-static int make(struct world *w)
+static int make_cpu(struct world *w, const char *cpu)
 {
+	struct x86_model model;
 	int rc = kvm_vm_new(&w->vm, &w->kvm, &w->e);
 
+	for (unsigned i = 0; i < VMX_MSRS; i++)
+		vmx_msr[i] = ~0ull << 32;
+	vmx_msr[MISC] = vmx_msr[EPT_VPID] = vmx_msr[VMFUNC] = ~0ull;
+	if (cpu)
+		assert_int_equal(x86_model_parse(cpu, &model, &w->e), 0);
 	if (!rc)
-		rc = kvm_vcpu_new(w->kvm, 0, NULL, &w->vm.vcpu[0], &w->e);
+		rc = kvm_vcpu_new(w->kvm, 0, cpu ? &model : NULL, &w->vm.vcpu[0], &w->e);
 	if (!rc)
 		w->vm.nvcpus = 1;
 	return rc;
 }
+
+static int make(struct world *w) { return make_cpu(w, NULL); }
 
 static int set(struct world *w)
 {
@@ -287,6 +316,8 @@ static int take(struct world *w, enum stage stage)
 {
 	if (stage == STAGE_MAKE)
 		return make(w);
+	if (stage == STAGE_MODEL)
+		return make_cpu(w, "Skylake-Client");
 	armed = false;
 	assert_int_equal(make(w), 0);
 	armed = true;
@@ -348,6 +379,76 @@ static void nothing_refused(void **state)
 		kvm_vm_free(w.kvm);
 		log_free(log);
 	}
+}
+
+/* ---- VMX's capabilities ---- */
+
+static int with_cpu(const char *cpu, struct err *e)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct log *log = log_new(stderr, "");
+	int rc;
+
+	memset(&refuse, 0, sizeof(refuse));
+	assert_int_equal(vm_init(&w->vm, log, clock_host(), &w->e), 0);
+	assert_int_equal(ram_add(&w->vm.ram, 0, RAM_SIZE, false, &w->e), 0);
+	rc = make_cpu(w, cpu);
+	*e = w->e;
+	vm_destroy(&w->vm);
+	kvm_vm_free(w->kvm);
+	log_free(log);
+	free(w);
+	return rc;
+}
+
+/* What KVM gives, less what the model does not have; a KVM that keeps what it had is said to. */
+static void vmx_words(void **state)
+{
+	static const struct {
+		const char *word;
+		unsigned msr, bit;
+	} words[] = {{"vmx-ept", PROC2, 33},
+		     {"vmx-pml", PROC2, 49},
+		     {"vmx-posted-intr", PIN, 39},
+		     {"vmx-hlt-exit", PROC, 39},
+		     {"vmx-secondary-ctls", PROC, 63},
+		     {"vmx-exit-load-efer", EXIT_WORD, 53},
+		     {"vmx-entry-load-efer", ENTRY, 47},
+		     {"vmx-ept-1gb", EPT_VPID, 17},
+		     {"vmx-eptp-switching", VMFUNC, 0},
+		     {"vmx-activity-hlt", MISC, 6}};
+	u64 all[VMX_MSRS];
+	struct err e;
+
+	assert_int_equal(with_cpu(NULL, &e), 0);
+	assert_int_equal(vmx_msr[PROC2], ~0ull << 32);
+	assert_int_equal(with_cpu("EPYC", &e), 0);
+	assert_int_equal(vmx_msr[PROC2], ~0ull << 32);
+	assert_int_equal(with_cpu("Skylake-Client,vmx=off", &e), 0);
+	assert_int_equal(vmx_msr[PROC2], ~0ull << 32);
+	assert_int_equal(with_cpu("Skylake-Client", &e), 0);
+	memcpy(all, vmx_msr, sizeof(all));
+	assert_int_equal((u32)all[PROC] & 0x04000172, 0x04000172); /* default1 */
+	assert_int_equal((u32)all[PROC] & 1u << 15, 0);
+	assert_int_equal(all[MISC] & 0x1ff001f, 0x1ff001f); /* no capabilities: KVM's stay */
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+		char cpu[64];
+
+		snprintf(cpu, sizeof(cpu), "Skylake-Client,%s=off", words[i].word);
+		if (with_cpu(cpu, &e))
+			fail_msg("%s: %s", cpu, e.text);
+		all[words[i].msr] ^= BIT(words[i].bit);
+		if (memcmp(all, vmx_msr, sizeof(all)) != 0)
+			fail_msg("%s: MSR %#x is %#llx, not %#llx", cpu, 0x480 + words[i].msr,
+				 (unsigned long long)vmx_msr[words[i].msr], (unsigned long long)all[words[i].msr]);
+		all[words[i].msr] ^= BIT(words[i].bit);
+	}
+	assert_int_equal(with_cpu("Skylake-Client,vmx-cr3-load-noexit=off", &e), 0);
+	assert_int_equal((u32)vmx_msr[PROC] & 1u << 15, 1u << 15);
+	vmx_deaf = true;
+	assert_int_equal(with_cpu("Skylake-Client,vmx-ept=off", &e), -ENOTSUP);
+	assert_non_null(strstr(e.text, "does not take the CPU model's VMX capabilities"));
+	vmx_deaf = false;
 }
 
 /* ---- doorbells ---- */
@@ -451,6 +552,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_refused),
 		cmocka_unit_test(each_refusal_is_said),
+		cmocka_unit_test(vmx_words),
 		cmocka_unit_test(doorbells),
 	};
 

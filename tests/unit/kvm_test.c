@@ -39,6 +39,11 @@ GUEST(guest_spin, "1: incq 0x3000\n jmp 1b")
 GUEST(guest_triple, "ud2")
 GUEST(guest_cpuid, "mov $1, %eax\n cpuid\n mov %ecx, 0x3000\n mov $0x40000000, %eax\n cpuid\n mov %ebx, 0x3008\n"
 		   "mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
+/* What a guest hypervisor looks at: IA32_VMX_PROCBASED_CTLS2, the TRUE exit controls, IA32_VMX_EPT_VPID_CAP; on AMD
+ * CPUID. */
+GUEST(guest_vmx, "mov $0x48b, %ecx\n rdmsr\n mov %edx, 0x3000\n mov $0x48f, %ecx\n rdmsr\n mov %edx, 0x3008\n"
+		 "mov $0x48c, %ecx\n rdmsr\n mov %eax, 0x3010\n mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
+GUEST(guest_svm, "mov $0x8000000a, %eax\n cpuid\n mov %edx, 0x3000\n mov $0xf4, %dx\n outb %al, %dx\n 1: jmp 1b")
 /* x2APIC on, software enable, 8259s remapped to 30h and all but IRQ 5 masked; then two interrupts are awaited. */
 GUEST(guest_irq, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, "
 		 "%edx\n wrmsr\n"
@@ -304,6 +309,46 @@ static void model_narrows(void **state)
 	world_free(w);
 }
 
+static u32 sees(const u8 *start, const u8 *end, const char *cpu, u64 pa)
+{
+	struct x86_model model;
+	struct world *w;
+	struct err e;
+	u32 v;
+
+	if (x86_model_parse(cpu, &model, &e))
+		fail_msg("%s", e.text);
+	w = world_new_model(start, end, &model);
+	assert_int_equal(run(w), RUN_STOPPED);
+	memcpy(&v, at(w, pa), 4);
+	world_free(w);
+	return v;
+}
+#define SEES(guest, cpu, pa) sees(guest##_start, guest##_end, cpu, pa)
+
+/* So do a request's words for what is below VMX and SVM: each is there without its word, else nothing is shown. */
+static void extension_narrows(void **state)
+{
+	struct kvm_probe p;
+
+	kvm_probe(&p);
+	if (!p.nested)
+		skip();
+	if (p.vmx) {
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client", DATA) & 2, 2);
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-ept=off", DATA) & 2, 0);
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-vpid=off", DATA) & 0x22, 2);
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client", DATA + 8) & BIT(21), BIT(21));
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-exit-load-efer=off", DATA + 8) & BIT(21), 0);
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client", DATA + 16) & BIT(16), BIT(16));
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-ept-2mb=off", DATA + 16) & BIT(16), 0);
+	} else {
+		assert_int_equal(SEES(guest_svm, "EPYC", DATA) & 9, 9);
+		assert_int_equal(SEES(guest_svm, "EPYC,npt=off", DATA) & 9, 8);
+		assert_int_equal(SEES(guest_svm, "EPYC,nrips=off", DATA) & 9, 1);
+	}
+}
+
 static void triple_fault(void **state)
 {
 	struct world *w;
@@ -532,9 +577,16 @@ static void steps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(io),		cmocka_unit_test(kick),	       cmocka_unit_test(model_narrows),
-		cmocka_unit_test(triple_fault), cmocka_unit_test(interrupts),  cmocka_unit_test(state_round_trip),
-		cmocka_unit_test(dirty),	cmocka_unit_test(breakpoints), cmocka_unit_test(watchpoints),
+		cmocka_unit_test(io),
+		cmocka_unit_test(kick),
+		cmocka_unit_test(model_narrows),
+		cmocka_unit_test(extension_narrows),
+		cmocka_unit_test(triple_fault),
+		cmocka_unit_test(interrupts),
+		cmocka_unit_test(state_round_trip),
+		cmocka_unit_test(dirty),
+		cmocka_unit_test(breakpoints),
+		cmocka_unit_test(watchpoints),
 		cmocka_unit_test(steps),
 	};
 
