@@ -68,24 +68,48 @@ static int read_device(struct host_kvm *kvm, struct err *e)
 	return 0;
 }
 
-/* A word of the request that names an extension: "vmx=on", "+svm". */
-static bool wants_extension(const char *cpu)
+enum extension { EXT_VMX = 1, EXT_SVM = 2 };
+
+/* Those that words of the request name: "vmx=on", "+svm". */
+static unsigned named_extensions(const char *cpu)
 {
-	static const char *const words[] = {",vmx=on", ",svm=on", ",+vmx", ",+svm"};
+	static const struct {
+		const char *word;
+		enum extension ext;
+	} words[] = {{",vmx=on", EXT_VMX}, {",vmx=yes", EXT_VMX}, {",+vmx", EXT_VMX},
+		     {",svm=on", EXT_SVM}, {",svm=yes", EXT_SVM}, {",+svm", EXT_SVM}};
+	unsigned ext = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
-		if (cpu && strstr(cpu, words[i]))
-			return true;
-	return false;
+		if (cpu && strcasestr(cpu, words[i].word))
+			ext |= words[i].ext;
+	return ext;
 }
 
-/* Why KVM cannot do what the guest asks for; false: it can. */
-static bool kvm_lacks(const struct host_kvm *kvm, unsigned wants, char *why, size_t room)
+/* What a model's guest would nest by; 0: the host's processor, whose KVM has its own, or a model that has neither. */
+static unsigned model_extension(const char *cpu)
+{
+	struct x86_model m;
+	struct err e;
+
+	if (!cpu || !strncmp(cpu, "host", 4) || x86_model_parse(cpu, &m, &e))
+		return 0;
+	if (m.vendor == X86_AMD)
+		return x86_has(&m, X86F_SVM) ? EXT_SVM : 0;
+	return x86_has(&m, X86F_VMX) ? EXT_VMX : 0;
+}
+
+/* Why KVM cannot do what the guest asks for; false: it can. `ext`: what the guest shall nest by, as far as that is
+ * known. */
+static bool kvm_lacks(const struct host_kvm *kvm, unsigned wants, unsigned ext, char *why, size_t room)
 {
 	if (kvm->can != KVM_NESTS && kvm->can != KVM_NO_NESTING)
 		snprintf(why, room, "/dev/kvm cannot be used: %s", kvm->can_text);
 	else if ((wants & ACCEL_NESTED) && kvm->can != KVM_NESTS)
 		snprintf(why, room, "/dev/kvm cannot nest here: %s", kvm->can_text);
+	else if (((ext & EXT_VMX) && !kvm->vmx) || ((ext & EXT_SVM) && !kvm->svm))
+		snprintf(why, room, "/dev/kvm gives no guest %s here: %s", (ext & EXT_VMX) && !kvm->vmx ? "VMX" : "SVM",
+			 kvm->can_text);
 	else if ((wants & ACCEL_DEBUG) && !kvm->guest_debug)
 		snprintf(why, room, "/dev/kvm here lacks what --gdb needs (KVM_CAP_SET_GUEST_DEBUG)");
 	else if (wants & ACCEL_SLOW)
@@ -98,13 +122,16 @@ static bool kvm_lacks(const struct host_kvm *kvm, unsigned wants, char *why, siz
 int accel_choose_by(const struct host_kvm *kvm, const char *word, const char *cpu, unsigned wants, struct accel *a,
 		    struct err *e)
 {
+	unsigned ext = named_extensions(cpu);
 	bool lacks;
 
 	*a = (struct accel){.cpu = cpu};
 	snprintf(a->kvm, sizeof(a->kvm), "%s", kvm->can_word);
-	if (wants_extension(cpu))
+	if (ext)
 		wants |= ACCEL_NESTED;
-	lacks = kvm_lacks(kvm, wants, a->why, sizeof(a->why));
+	else if (wants & ACCEL_NESTED)
+		ext = model_extension(cpu);
+	lacks = kvm_lacks(kvm, wants, ext, a->why, sizeof(a->why));
 	if (!strcmp(word, "soft"))
 		return choose_soft(a, e);
 	if (!strcmp(word, "kvm"))

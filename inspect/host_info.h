@@ -61,6 +61,7 @@ struct host_kvm {
 	bool device;	  /* /dev/kvm is there */
 	int device_error; /* -errno of opening it, 0: it opens or was not tried */
 	enum { KVM_NONE, KVM_UNUSABLE, KVM_NO_NESTING, KVM_NESTS, KVM_UNTRIED } can;
+	bool vmx, svm;	    /* its guests would see it; nesting it wants `can` KVM_NESTS as well */
 	bool guest_debug;   /* KVM_CAP_SET_GUEST_DEBUG */
 	char can_text[220]; /* a sentence */
 	char can_word[24];  /* "none", "not usable", "no nesting", "nests", "not tried" */
@@ -71,7 +72,8 @@ struct host_kvm {
 /* Reads the facts "kvm.usable", "kvm.vmx", "kvm.svm", "kvm.nested_state", "kvm.guest_debug", "kvm.text", which whoever can open /dev/kvm
  * sets. */
 void host_kvm_read(struct host *h, const struct host_cpu *cpu, struct host_kvm *kvm);
-/* The part of it that an accelerator is chosen by: device, device_error, can, can_text, can_word. */
+/* The part of it that an accelerator is chosen by: device, device_error, can, vmx, svm, guest_debug,
+ * can_text, can_word. */
 void host_kvm_device(struct host *h, struct host_kvm *kvm);
 void host_kvm_holders(struct host *h, struct host_kvm *kvm);
 void host_kvm_free(struct host_kvm *kvm);

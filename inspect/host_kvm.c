@@ -81,7 +81,6 @@ static void read_module(struct host *h, struct host_kvm *kvm)
 void host_kvm_device(struct host *h, struct host_kvm *kvm)
 {
 	long long usable = host_fact_number(h, "kvm.usable"), state = host_fact_number(h, "kvm.nested_state");
-	bool unit = host_fact_number(h, "kvm.vmx") > 0 || host_fact_number(h, "kvm.svm") > 0;
 	const char *text = host_fact(h, "kvm.text");
 	static const char *const words[] = {[KVM_NONE] = "none",
 					    [KVM_UNUSABLE] = "not usable",
@@ -89,13 +88,15 @@ void host_kvm_device(struct host *h, struct host_kvm *kvm)
 					    [KVM_NESTS] = "nests",
 					    [KVM_UNTRIED] = "not tried"};
 
+	kvm->vmx = host_fact_number(h, "kvm.vmx") > 0;
+	kvm->svm = host_fact_number(h, "kvm.svm") > 0;
 	kvm->device = host_exists(h, "/dev/kvm");
 	kvm->device_error = kvm->device ? host_access(h, "/dev/kvm") : -ENOENT;
-	kvm->can = !kvm->device			  ? KVM_NONE
-		   : kvm->device_error || !usable ? KVM_UNUSABLE
-		   : usable < 0			  ? KVM_UNTRIED
-		   : unit && state > 0		  ? KVM_NESTS
-						  : KVM_NO_NESTING;
+	kvm->can = !kvm->device				 ? KVM_NONE
+		   : kvm->device_error || !usable	 ? KVM_UNUSABLE
+		   : usable < 0				 ? KVM_UNTRIED
+		   : (kvm->vmx || kvm->svm) && state > 0 ? KVM_NESTS
+							 : KVM_NO_NESTING;
 	kvm->guest_debug = host_fact_number(h, "kvm.guest_debug") > 0;
 	snprintf(kvm->can_word, sizeof(kvm->can_word), "%s", words[kvm->can]);
 	if (text)

@@ -12,7 +12,8 @@
 static const struct host_kvm none = {.can = KVM_NONE, .can_text = "there is no /dev/kvm", .can_word = "none"},
 			     unusable = {.can = KVM_UNUSABLE, .can_text = "this host's KVM lacks X"},
 			     flat = {.can = KVM_NO_NESTING, .can_text = "neither VMX nor SVM", .guest_debug = true},
-			     nests = {.can = KVM_NESTS, .can_text = "they see SVM"};
+			     nests = {.can = KVM_NESTS, .can_text = "they see SVM", .svm = true},
+			     nests_vmx = {.can = KVM_NESTS, .can_text = "they see VMX", .vmx = true};
 
 /* What is asked for, on which KVM, and what comes of it; rc other than 0: the error has `text`. */
 static const struct {
@@ -37,6 +38,21 @@ static const struct {
 	{&flat, "auto", "EPYC", 0, 0, ACCEL_SOFT, "a named model"},
 	{&flat, "auto", NULL, ACCEL_DEBUG, 0, ACCEL_KVM, ""},
 	{&nests, "auto", NULL, ACCEL_NESTED, 0, ACCEL_KVM, "they see SVM"},
+	{&nests, "kvm", "host", ACCEL_NESTED, 0, ACCEL_KVM, ""},
+	{&nests, "kvm", "EPYC", ACCEL_NESTED, 0, ACCEL_KVM, ""},
+	{&nests, "kvm", "EPYC,+svm", 0, 0, ACCEL_KVM, ""},
+	{&nests, "kvm", "Skylake-Client", 0, 0, ACCEL_KVM, ""},
+	{&nests, "kvm", "Skylake-Client", ACCEL_NESTED, -ENODEV, 0, "no guest VMX here: they see SVM"},
+	{&nests, "kvm", "Skylake-Client,+vmx", 0, -ENODEV, 0, "no guest VMX here: they see SVM"},
+	{&nests, "kvm", "Skylake-Client,+VMX", 0, -ENODEV, 0, "no guest VMX here"},
+	{&nests, "kvm", "Skylake-Client,vmx=yes", 0, -ENODEV, 0, "no guest VMX here"},
+	{&nests, "kvm", "Skylake-Client,vmx=off", ACCEL_NESTED, 0, ACCEL_KVM, ""},
+	{&nests, "auto", "Skylake-Client,vmx=on", 0, 0, ACCEL_SOFT, "no guest VMX here: they see SVM"},
+	{&nests, "auto", "Skylake-Client", ACCEL_NESTED, 0, ACCEL_SOFT, "no guest VMX here: they see SVM"},
+	{&nests_vmx, "auto", "EPYC", ACCEL_NESTED, 0, ACCEL_SOFT, "no guest SVM here: they see VMX"},
+	{&nests_vmx, "kvm", "EPYC,+svm", 0, -ENODEV, 0, "no guest SVM here: they see VMX"},
+	{&nests_vmx, "kvm", "host,+svm", 0, -ENODEV, 0, "no guest SVM here: they see VMX"},
+	{&nests_vmx, "kvm", "Skylake-Client,vmx-ept=off", ACCEL_NESTED, 0, ACCEL_KVM, ""},
 	{&nests, "auto", NULL, ACCEL_DEBUG, 0, ACCEL_SOFT, "KVM_CAP_SET_GUEST_DEBUG"},
 	{&nests, "kvm", NULL, ACCEL_DEBUG, -ENODEV, 0, "KVM_CAP_SET_GUEST_DEBUG"},
 	{&nests, "auto", NULL, ACCEL_SLOW, 0, ACCEL_SOFT, "--slow is the software processor's"},
