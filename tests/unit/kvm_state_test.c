@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 
-#include "cpu_world.h"
-
-#include "kvm/internal.h"
+#include "kvm_world.h"
 
 #define STATES 200
 #define RESULT DATA
@@ -23,57 +21,6 @@ ASM64(guest_work,
       "mov %rax, 0x4200\n mov $0x4200, %esi\n mov $0x4210, %edi\n movsq\n add 0x4210, %rax\n"
       "call 2f\n dec %ecx\n jnz 1b\n mov %rax, 0x4000\n" STOP "3: jmp 3b\n"
       "2: push %rcx\n and $31, %ecx\n ror %cl, %rax\n pop %rcx\n ret")
-
-struct kvm_world {
-	struct vm vm;
-	struct kvm_vm *kvm;
-	struct vcpu *v;
-	struct err e;
-};
-
-static void kvm_port(void *dev, u64 offset, unsigned size, u64 value)
-{
-	vm_stop(&((struct kvm_world *)dev)->vm, VM_DEBUG_EXIT, 0);
-}
-static const struct bus_ops kvm_ports = {world_ones, kvm_port};
-
-static struct kvm_world *kvm_world_new(void)
-{
-	struct kvm_world *w = calloc(1, sizeof(*w));
-
-	assert_int_equal(vm_init(&w->vm, log_new(stderr, ""), clock_host(), &w->e), 0);
-	if (getenv("TRACE"))
-		log_enable(w->vm.log, getenv("TRACE"), &w->e);
-	assert_int_equal(ram_add(&w->vm.ram, 0, WORLD_RAM, false, &w->e), 0);
-	w->vm.nvcpus = 1;
-	if (kvm_vm_new(&w->vm, &w->kvm, &w->e) || kvm_vcpu_new(w->kvm, 0, NULL, &w->v, &w->e))
-		fail_msg("%s", w->e.text);
-	w->vm.vcpu[0] = w->v;
-	bus_add(&w->vm.ports, 0xf4, 1, &kvm_ports, w, "stop", &w->e);
-	return w;
-}
-
-static void kvm_world_free(struct kvm_world *w)
-{
-	struct log *log = w->vm.log;
-
-	vm_destroy(&w->vm);
-	kvm_vm_free(w->kvm);
-	log_free(log);
-	free(w);
-}
-
-static bool need_kvm(void)
-{
-	struct kvm_probe p;
-
-	kvm_probe(&p);
-	if (!p.usable) {
-		print_message("%s\n", p.text);
-		skip();
-	}
-	return p.nested;
-}
 
 static u64 seed = 1;
 static u64 any(void) /* xorshift64* */
@@ -382,25 +329,12 @@ static u64 soft_result(const char *model)
 	return result;
 }
 
-static void *stop_soon(void *ctx)
-{
-	nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
-	vm_stop(ctx, VM_USER, 0);
-	return NULL;
-}
-
 /* A part of the work on KVM. */
 static void kvm_piece(struct kvm_world *k, struct x86_state *st)
 {
-	pthread_t t;
-
 	if (k->v->ops->set_state(k->v, st, &k->e))
 		fail_msg("%s", k->e.text);
-	atomic_store(&k->vm.stop, VM_RUNNING);
-	pthread_create(&t, NULL, stop_soon, &k->vm);
-	if (k->v->ops->run(k->v, &k->e) != RUN_STOPPED)
-		fail_msg("%s", k->e.text);
-	pthread_join(t, NULL);
+	kvm_world_run_a_while(k);
 	k->v->ops->get_state(k->v, st);
 }
 
