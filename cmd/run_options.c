@@ -52,7 +52,7 @@ static const struct opt run_opts[] = {
 	[RUN_APPEND] = {"append", "-append", "TEXT", "the kernel's command line (console=ttyS0, or hvc0)"},
 	[RUN_TIMEOUT] = {"timeout", NULL, "TIME", "stop after so many seconds, or 5m, 1h (none)"},
 	[RUN_TESTDEV] = {"testdev", NULL, NULL, "test ports: writing V to 0xf4 ends the run with exit code 2V + 1"},
-	[RUN_STAT] = {"stat", NULL, NULL, "processor counters at the end"},
+	[RUN_STAT] = {"stat", NULL, NULL, "processor counters at the end (exits by level: soft)"},
 	[RUN_TRACE] = {"trace", "-trace", "TOPIC,...", "log these topics to stderr"},
 	[RUN_DROP] = {"drop-every", NULL, "N", "soft: forget all caches every N instructions (a test)"},
 	[RUN_SLOW] = {"slow", NULL, "N", "soft: a second of the guest's clocks lasts N of the host's, 1 to 8 (1)"},
