@@ -52,7 +52,7 @@ void inspect_vmrun(struct vm *vm, const struct x86_state *st, const struct x86_m
 	env.host_paging = st->svm.in_guest || (st->cr0 & CR0_PG);
 	n = vmrun_check_each(&b, &env, vmrun_broken, out);
 	bad = bad_pdpte(vm, b.s.cr0, b.s.cr3, b.s.cr4, b.s.efer & EFER_LME, model->phys_bits);
-	if (!(b.c.np_control & NP_ENABLE) && bad >= 0) {
+	if (!vmrun_nested(&b.c, &env) && bad >= 0) {
 		fprintf(out,
 			"  PDPTE %d, in memory, has reserved bits set\n    APM vol. 2 15.5.1 \"Basic Operation\"\n",
 			bad);

@@ -153,6 +153,7 @@ static bool amd_only(const struct x86_feature_row *row) { return row->leaf == 0x
 /* What the user asked for by name. */
 struct request {
 	u64 on[(X86_FEATURES + 63) / 64];
+	u64 vmx_on[2];
 };
 
 static int set_feature(struct x86_model *m, struct request *r, const char *s, size_t n, bool on, struct err *e)
@@ -165,6 +166,7 @@ static int set_feature(struct x86_model *m, struct request *r, const char *s, si
 			return err_set(e, EINVAL, "CPU feature %.*s belongs to Intel's models, %s is not one", (int)n,
 				       s, m->name);
 		m->vmx_off[vmx / 64] = (m->vmx_off[vmx / 64] & ~BIT(vmx % 64)) | (u64)!on << (vmx % 64);
+		r->vmx_on[vmx / 64] = (r->vmx_on[vmx / 64] & ~BIT(vmx % 64)) | (u64)on << (vmx % 64);
 		return 0;
 	}
 	if (f < 0)
@@ -231,7 +233,7 @@ static int settle(struct x86_model *m, const struct request *r, struct err *e)
 	}
 	if (x86_has(m, X86F_LA57))
 		m->virt_bits = 57;
-	return 0;
+	return vmx_options_check(m, r->vmx_on, e);
 }
 
 static int no_such_model(const char *spec, size_t n, struct err *e)

@@ -57,6 +57,8 @@ static inline void x86_set_feature(struct x86_model *m, enum x86_feature f, bool
 int x86_model_parse(const char *spec, struct x86_model *m, struct err *e);
 /* vmxctl.c: the row of vmxctl.def with this option's name ("vmx-ept"), counted from 0; -1: none. */
 int vmx_option_find(const char *name, size_t n);
+/* Refuses (-EINVAL) a request for rows, a bit each, of which one lacks a row that it builds on, or the model's feature. */
+int vmx_options_check(const struct x86_model *m, const u64 on[2], struct err *e);
 /* Names of all models, NULL-terminated. */
 const char *const *x86_model_names(void);
 

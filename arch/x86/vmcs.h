@@ -85,9 +85,10 @@ u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap);
 void vmx_word_allowed(const struct x86_model *m, enum vmx_word w, u32 *must, u32 *may);
 
 #define MSR_VMX_BASIC 0x480u
-#define MSR_VMX_VMFUNC 0x491u
-/* The value of MSR 480h + n. 491h is 0 for a model without VM functions, whose processor does not have it. */
+/* The value of MSR 480h + n; 0 where there is none. */
 u64 vmx_capability(const struct x86_model *m, unsigned n);
+/* 48Bh needs secondary controls, 48Ch EPT or VPIDs, 491h VM functions: SDM vol. 3 A.3.3, A.10, A.11. Without: #GP. */
+bool vmx_capability_exists(const struct x86_model *m, unsigned n);
 /* CR4 bits that the model has. */
 u64 vmx_cr4_allowed(const struct x86_model *m);
 

@@ -106,6 +106,7 @@ void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m)
 	*e = (struct vmrun_env){.cr4_valid = CR4_PCE,
 				.efer_valid = x86_model_efer(m),
 				.phys_bits = m->phys_bits,
+				.npt = x86_has(m, X86F_SVM_NPT),
 				.vnmi = x86_has(m, X86F_VNMI),
 				.avic = x86_has(m, X86F_AVIC),
 				.x2avic = x86_has(m, X86F_X2AVIC)};

@@ -16,6 +16,7 @@ struct vmrun_env {
 	u64 cr4_valid, efer_valid; /* bits that the model has */
 	u32 phys_bits;
 	bool host_paging;
+	bool npt;  /* nested paging exists */
 	bool vnmi; /* virtual NMIs exist */
 	bool avic, x2avic;
 };
@@ -36,6 +37,15 @@ extern const struct vmrun_rule_row vmrun_rule_rows[VMRUN_RULES];
 
 /* What follows from the model; host_paging is false. */
 void vmrun_env_init(struct vmrun_env *e, const struct x86_model *m);
+/*
+ * Is the guest to run under nested paging? Without the feature NP_ENABLE is a reserved bit of the control area, and
+ * 15.5.1's list of illegal states has none of those: the bit is ignored, and nCR3 and G_PAT with it.
+ */
+static inline bool vmrun_nested(const struct vmcb_control *c, const struct vmrun_env *e)
+{
+	return e->npt && (c->np_control & NP_ENABLE);
+}
+
 /* The first rule that the VMCB breaks, or VMRUN_RULES. */
 enum vmrun_rule vmrun_check(const struct vmcb *b, const struct vmrun_env *e);
 /* All that it breaks, each with where the manual says so. Returns how many. */

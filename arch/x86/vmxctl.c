@@ -1,6 +1,7 @@
 /*
  * The tables that vmcs.def and vmxctl.def make, and the capability MSRs computed from them. SDM vol. 3 appendix A.
  */
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -61,6 +62,44 @@ static const struct {
 };
 _Static_assert(ARRAY_SIZE(controls) <= 8 * sizeof(((struct x86_model *)0)->vmx_off), "a bit for each row");
 
+enum row {
+#define CTL(word, bit, name, kind, feature, option) ROW_##word##_##name,
+#define CAP(msr, bit, option)			    ROW_##msr##_##bit,
+#include "arch/x86/vmxctl.def"
+#undef CTL
+#undef CAP
+};
+
+/*
+ * The first cannot be without the second, as no secondary control can be without their activation: SDM vol. 3 24.6.2,
+ * 26.2.1.1 "VM-Execution Control Fields", 26.2.1.2 "VM-Exit Control Fields", 26.2.4 "Checks Related to Address-Space
+ * Size", 25.5.7.1 "Convertible EPT Violations", appendix A.10. The relation has no cycle.
+ */
+static const struct {
+	u8 row, base;
+} builds_on[] = {
+#define ON(r, b)                                                                                                       \
+	{                                                                                                              \
+		ROW_##r, ROW_##b                                                                                       \
+	}
+	ON(PIN_VIRTUAL_NMI, PIN_NMI),	   ON(PROC_NMI_WINDOW, PIN_VIRTUAL_NMI),
+	ON(EXIT_SAVE_TIMER, PIN_TIMER),	   ON(ENTRY_IA32E, EXIT_HOST64),
+	ON(PROC2_X2APIC, PROC_TPR_SHADOW), ON(PROC2_APIC_REG, PROC_TPR_SHADOW),
+	ON(PROC2_VID, PROC_TPR_SHADOW),	   ON(PROC2_VID, PIN_EXT_INT),
+	ON(PIN_POSTED, PROC2_VID),	   ON(PIN_POSTED, EXIT_ACK_INT),
+	ON(PROC2_UNRESTRICTED, PROC2_EPT), ON(PROC2_PML, PROC2_EPT),
+	ON(PROC2_VE, PROC2_EPT),	   ON(PROC2_MBEC, PROC2_EPT),
+	ON(VMFUNC_0, PROC2_VMFUNC),	   ON(VMFUNC_0, PROC2_EPT),
+	ON(EPT_VPID_0, PROC2_EPT),	   ON(EPT_VPID_6, PROC2_EPT),
+	ON(EPT_VPID_16, PROC2_EPT),	   ON(EPT_VPID_17, PROC2_EPT),
+	ON(EPT_VPID_20, PROC2_EPT),	   ON(EPT_VPID_21, PROC2_EPT),
+	ON(EPT_VPID_25, EPT_VPID_20),	   ON(EPT_VPID_26, EPT_VPID_20),
+	ON(EPT_VPID_32, PROC2_VPID),	   ON(EPT_VPID_40, EPT_VPID_32),
+	ON(EPT_VPID_41, EPT_VPID_32),	   ON(EPT_VPID_42, EPT_VPID_32),
+	ON(EPT_VPID_43, EPT_VPID_32),
+#undef ON
+};
+
 int vmx_option_find(const char *name, size_t n)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
@@ -69,11 +108,39 @@ int vmx_option_find(const char *name, size_t n)
 	return -1;
 }
 
-static bool row_holds(const struct x86_model *m, unsigned i)
+/* The row that `i` needs and that is off, `i` itself first, or -1. */
+static int row_lacks(const struct x86_model *m, unsigned i)
 {
-	if (m->vmx_off[i / 64] >> (i % 64) & 1)
-		return false;
-	return controls[i].feature == X86F_ALWAYS || x86_has(m, (enum x86_feature)controls[i].feature);
+	bool here = !(m->vmx_off[i / 64] >> (i % 64) & 1) &&
+		    (controls[i].feature == X86F_ALWAYS || x86_has(m, (enum x86_feature)controls[i].feature));
+	int lacks = here ? -1 : (int)i;
+
+	if (lacks < 0 && controls[i].word == VMX_PROC2)
+		lacks = row_lacks(m, ROW_PROC_PROC2);
+	for (unsigned n = 0; lacks < 0 && n < ARRAY_SIZE(builds_on); n++)
+		if (builds_on[n].row == i)
+			lacks = row_lacks(m, builds_on[n].base);
+	return lacks;
+}
+
+static bool row_holds(const struct x86_model *m, unsigned i) { return row_lacks(m, i) < 0; }
+
+int vmx_options_check(const struct x86_model *m, const u64 on[2], struct err *e)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
+		int lacks;
+
+		if (!(on[i / 64] >> (i % 64) & 1))
+			continue;
+		if (!x86_has(m, X86F_VMX))
+			return err_set(e, EINVAL, "CPU feature %s cannot be on while VMX is off", controls[i].option);
+		lacks = row_lacks(m, i);
+		if (lacks < 0)
+			continue;
+		return err_set(e, EINVAL, "CPU feature %s cannot be on while %s is off", controls[i].option,
+			       lacks == (int)i ? x86_feature_rows[controls[i].feature].name : controls[lacks].option);
+	}
+	return 0;
 }
 
 /* Appendix A.3.1, A.3.2, A.4, A.5: reserved bits and old controls that must be 1 unless a TRUE MSR says otherwise. */
@@ -124,13 +191,19 @@ u64 vmx_cr4_allowed(const struct x86_model *m)
 
 /* A.1: regions of 4 KiB, write-back, INS and OUTS described, TRUE MSRs. */
 #define BASIC (VMCS_REVISION | 4096ull << 32 | 6ull << 50 | BIT(54) | BIT(55))
-/* What no option can take away. A.6: the timer's rate, four CR3 targets. A.10: memory types UC and WB. */
-static const u64 cap_base[VMX_CAPS] = {
-	[VMX_CAP_MISC] = VMX_TIMER_SHIFT | 4ull << 16, [VMX_CAP_EPT_VPID] = BIT(8) | BIT(14)};
+/* What has no option. A.6: the timer's rate, four CR3 targets. A.10: memory types UC and WB of the tables of EPT. */
+static u64 cap_base(const struct x86_model *m, enum vmx_cap cap)
+{
+	switch (cap) {
+	case VMX_CAP_MISC: return VMX_TIMER_SHIFT | 4ull << 16;
+	case VMX_CAP_EPT_VPID: return row_holds(m, ROW_PROC2_EPT) ? BIT(8) | BIT(14) : 0;
+	default: return 0;
+	}
+}
 
 u64 vmx_cap(const struct x86_model *m, enum vmx_cap cap)
 {
-	u64 v = cap_base[cap];
+	u64 v = cap_base(m, cap);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
 		if (controls[i].word == CAP_WORD + cap && row_holds(m, i))
@@ -160,9 +233,17 @@ u64 vmx_capability(const struct x86_model *m, unsigned n)
 	case 0x48e: return word_msr(m, VMX_PROC, true);
 	case 0x48f: return word_msr(m, VMX_EXIT, true);
 	case 0x490: return word_msr(m, VMX_ENTRY, true);
-	case 0x491:
-		vmx_word_allowed(m, VMX_PROC2, &must, &may);
-		return may & VMX_PROC2_VMFUNC ? vmx_cap(m, VMX_CAP_VMFUNC) : 0;
+	case 0x491: return vmx_cap(m, VMX_CAP_VMFUNC);
 	default: return 0;
+	}
+}
+
+bool vmx_capability_exists(const struct x86_model *m, unsigned n)
+{
+	switch (MSR_VMX_BASIC + n) {
+	case 0x48b: return row_holds(m, ROW_PROC_PROC2);
+	case 0x48c: return row_holds(m, ROW_PROC2_EPT) || row_holds(m, ROW_PROC2_VPID);
+	case 0x491: return row_holds(m, ROW_PROC2_VMFUNC);
+	default: return true;
 	}
 }

@@ -298,7 +298,7 @@ static bool vm_hsave_pa_write(struct x86_cpu *cpu, unsigned n, u64 v)
 static bool vmx_capability_read(struct x86_cpu *cpu, unsigned n, u64 *v)
 {
 	*v = vmx_capability(cpu->model, n);
-	return MSR_VMX_BASIC + n != MSR_VMX_VMFUNC || (cpu->vmx_env.may[VMX_PROC2] & VMX_PROC2_VMFUNC);
+	return vmx_capability_exists(cpu->model, n);
 }
 
 const struct msr_call msr_calls[MSR_CALLS] = {

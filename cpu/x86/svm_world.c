@@ -152,7 +152,7 @@ static void controls_load(struct x86_cpu *cpu, const struct vmcb_control *v, con
 		if (traps & BIT(n))
 			c->exits[(EXIT_CR0_WRITE_TRAP + n) / 64] |= BIT((EXIT_CR0_WRITE_TRAP + n) % 64);
 	c->guest = 1;
-	c->npt = v->np_control & NP_ENABLE;
+	c->npt = vmrun_nested(v, &cpu->svm_env);
 	c->ncr3 = v->ncr3;
 	c->asid = v->asid;
 	c->int_masking = (cpu->st.svm.int_ctl & VI_INTR_MASKING) != 0;
@@ -230,7 +230,7 @@ static void guest_load(struct x86_cpu *cpu, const struct vmcb *b)
 		st->cpl = 0;
 	else
 		st->cpl = s->rflags & FL_VM ? 3 : s->cpl & 3;
-	if (b->c.np_control & NP_ENABLE)
+	if (vmrun_nested(&b->c, &cpu->svm_env))
 		st->svm.g_pat = s->g_pat;
 	st->svm.int_ctl = b->c.int_ctl;
 	st->svm.int_vector = b->c.int_vector & 0xff;
@@ -265,13 +265,17 @@ static void lbr_in(struct x86_cpu *cpu, const struct vmcb_save *s)
 	m->last_branch[3] = s->last_excp_to;
 }
 
+/* APM vol. 2 15.16.1 "TLB Flush". 3 and 7 are reserved without the feature. What is reserved flushes all: no entry too
+ * many can be left. */
 static void tlb_control(struct x86_cpu *cpu, const struct vmcb_control *v)
 {
-	switch (v->tlb_control) {
+	bool by_asid = x86_has(cpu->model, X86F_FLUSHBYASID);
+
+	switch (v->tlb_control == TLB_CTL_NONE || by_asid ? v->tlb_control : TLB_CTL_ALL) {
 	case TLB_CTL_NONE: break;
 	case TLB_CTL_ASID: tlb_flush_asid(cpu, v->asid, false); break;
 	case TLB_CTL_ASID_NONGLOBAL: tlb_flush_asid(cpu, v->asid, true); break;
-	default: /* 1; the others are reserved */ tlb_flush_all(cpu); break;
+	default: tlb_flush_all(cpu); break;
 	}
 }
 
@@ -363,7 +367,7 @@ enum outcome svm_vmrun(struct x86_cpu *cpu, const struct insn *in, u64 pa)
 	}
 	svm_page_written(cpu, st->svm.hsave_pa);
 	tlb_control(cpu, &b.c);
-	if (unlikely(!(b.c.np_control & NP_ENABLE) && !pdptes_load(cpu))) {
+	if (unlikely(!vmrun_nested(&b.c, &env) && !pdptes_load(cpu))) {
 		guests_refuse(cpu, pa, VCPU_REFUSED_PDPTE);
 		x86_exit(cpu, EXIT_INVALID, 0, 0);
 		svm_vmexit(cpu, 0);

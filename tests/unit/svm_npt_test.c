@@ -189,13 +189,55 @@ static void flushes(void **state)
 	}
 }
 
+/* Without the feature 3 and 7 are reserved and flush all: ASID 7 is entered again behind a flush of ASID 8. */
+ASM(host_asids, "vmrun\n mov %r9, %r8\n mov %rsi, (%rdi)\n movl $8, 0x30058\n mov %bl, 0x3005c\n"
+		"movq $0x2000, 0x30578\n vmrun\n movl $7, 0x30058\n movb $0, 0x3005c\n movq $0x2000, 0x30578\n vmrun\n"
+		"mov $0xf4, %dx\n outb %al, %dx")
+
+static void no_flush_by_asid(void **state)
+{
+	static const u8 controls[] = {TLB_CTL_ASID, TLB_CTL_ASID_NONGLOBAL};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
+		struct world *w = world_new("EPYC,flushbyasid=off", host_asids_start, host_asids_end, guest_load_start,
+					    guest_load_end);
+
+		far_map(w);
+		vmcb(w)->c.asid = 7;
+		put64(w, FAR_RAM + 0x120, 1111);
+		put64(w, 0x700120, 2222);
+		w->st.gpr[RDI] = FAR_PT;
+		w->st.gpr[RSI] = 0x700000 | 7;
+		w->st.gpr[RBX] = controls[i];
+		run(w);
+		assert_exit(w, 0x81, 0, 0);
+		assert_int_equal(w->st.gpr[R8], 1111);
+		assert_int_equal(w->st.gpr[R9], 2222);
+		world_free(w);
+	}
+}
+
+/* Without the feature NP_ENABLE, nCR3 and G_PAT are ignored: the guest's addresses are physical. */
+static void no_nested_paging(void **state)
+{
+	struct world *w = world_new("EPYC,npt=off", host_once_start, host_once_end, guest_load_start, guest_load_end);
+
+	nested_paging(w); /* its tables have a hole there */
+	put64(w, HOLE + 0x120, 3333);
+	vmcb(w)->c.ncr3 = ~0ull;
+	vmcb(w)->s.g_pat = ~0ull;
+	run(w);
+	assert_exit(w, 0x81, 0, 0);
+	assert_int_equal(w->st.gpr[R9], 3333);
+	assert_int_equal(vmcb(w)->s.g_pat, ~0ull);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(final_levels),
-		cmocka_unit_test(table_levels),
-		cmocka_unit_test(order),
-		cmocka_unit_test(flushes),
+		cmocka_unit_test(final_levels), cmocka_unit_test(table_levels),	    cmocka_unit_test(order),
+		cmocka_unit_test(flushes),	cmocka_unit_test(no_flush_by_asid), cmocka_unit_test(no_nested_paging),
 	};
 	int failed = cmocka_run_group_tests_name("nested paging", tests, NULL, NULL);
 

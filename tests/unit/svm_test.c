@@ -357,6 +357,47 @@ static void speed(void **state)
 	world_free(w);
 }
 
+/* Without NRIPS the field is neither written nor read: an injected software interrupt returns to RIP. */
+static void no_nrip_save(void **state)
+{
+	struct world *w =
+		world_new("EPYC,nrip-save=off", host_once_start, host_once_end, guest_vmmcall_start, guest_vmmcall_end);
+	struct vmcb *b = vmcb(w);
+	u64 rip;
+
+	b->c.event_inj = EVI_VALID | EVI_SOFT_INT << 8 | 0x80;
+	b->c.next_rip = GUEST_CODE + 2;
+	run(w);
+	assert_exit(w, 0x81, 0, 0);
+	memcpy(&rip, at(w, GUEST_STACK - 40), sizeof(rip));
+	assert_int_equal(rip, GUEST_CODE);
+	assert_int_equal(b->c.next_rip, GUEST_CODE + 2);
+	world_free(w);
+}
+
+ASM(guest_read_cr0, "mov %cr0, %rcx\n vmmcall")
+
+/* Without decode assists: no bytes of a nested fault's instruction, no register of a CR access. */
+static void no_decode_assists(void **state)
+{
+	for (unsigned has = 0; has < 2; has++) {
+		const char *model = has ? "EPYC" : "EPYC,decodeassists=off";
+		struct world *w = world_new(model, host_once_start, host_once_end, guest_store_start, guest_store_end);
+
+		nested_paging(w);
+		run(w);
+		assert_exit(w, 0x400, BIT(32) | PF_U | PF_W, HOLE + 0x123);
+		assert_int_equal(vmcb(w)->c.insn_len, has ? 15 : 0);
+		world_free(w);
+
+		w = world_new(model, host_once_start, host_once_end, guest_read_cr0_start, guest_read_cr0_end);
+		vmcb(w)->c.cr_read = 1;
+		run(w);
+		assert_exit(w, 0, has ? CR_ACCESS_MOV | RCX : 0, 0);
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,6 +409,8 @@ int main(void)
 		cmocka_unit_test(nested_fault),
 		cmocka_unit_test(exceptions),
 		cmocka_unit_test(inject),
+		cmocka_unit_test(no_nrip_save),
+		cmocka_unit_test(no_decode_assists),
 		cmocka_unit_test(fault_in_delivery),
 		cmocka_unit_test(virtual_interrupt),
 		cmocka_unit_test(cr_access),

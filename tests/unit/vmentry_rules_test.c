@@ -1,5 +1,6 @@
 /* VMCS fields, VMX capabilities, and VM entry's rules: each broken once by the smallest change to a VMCS that breaks
  * none. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,38 +65,161 @@ static void capabilities_agree(void **state)
 	assert_int_equal(vmx_capability(&m, 0xb) >> 32 & VMX_PROC2_INVPCID, 0);
 }
 
-/* Each row of vmxctl.def has a name of its own, and "off" takes its bit away and no other. */
-static void options_take_away(void **state)
-{
-	static const char *const names[] = {
-#define CTL(word, bit, name, kind, feature, option) option,
-#define CAP(msr, bit, option)			    option,
+/* The rows of vmxctl.def: the MSR (480h + n) that shows them and the bit of it that goes with them. */
+static const struct option {
+	const char *name;
+	u8 msr, bit;
+} rows[] = {
+#define MSR_OF_PIN				    0xd
+#define MSR_OF_PROC				    0xe
+#define MSR_OF_PROC2				    0xb
+#define MSR_OF_EXIT				    0xf
+#define MSR_OF_ENTRY				    0x10
+#define MSR_OF_MISC				    5
+#define MSR_OF_EPT_VPID				    0xc
+#define MSR_OF_VMFUNC				    0x11
+#define BIT_OF_MAY				    32 /* may be 1 no more */
+#define BIT_OF_DEF1				    0  /* must be 1 again */
+#define CTL(word, bit, name, kind, feature, option) {option, MSR_OF_##word, (bit) + BIT_OF_##kind},
+#define CAP(msr, bit, option)			    {option, MSR_OF_##msr, bit},
 #include "arch/x86/vmxctl.def"
 #undef CTL
 #undef CAP
-	};
+};
+
+/* All that goes with a row; "vmx-secondary-ctls" is not listed: see goes_with(). */
+static const struct {
+	const char *base, *dependents;
+} closures[] = {
+	{"vmx-nmi-exit", " vmx-vnmi vmx-vnmi-pending "},
+	{"vmx-vnmi", " vmx-vnmi-pending "},
+	{"vmx-preemption-timer", " vmx-exit-save-preemption-timer "},
+	{"vmx-exit-host-addr-space-size", " vmx-entry-ia32e-mode "},
+	{"vmx-flexpriority", " vmx-apicv-x2apic vmx-apicv-register vmx-apicv-vid vmx-posted-intr "},
+	{"vmx-intr-exit", " vmx-apicv-vid vmx-posted-intr "},
+	{"vmx-apicv-vid", " vmx-posted-intr "},
+	{"vmx-exit-ack-intr", " vmx-posted-intr "},
+	{"vmx-vmfunc", " vmx-eptp-switching "},
+	{"vmx-ept", " vmx-unrestricted-guest vmx-pml vmx-ept-violation-ve vmx-mbec vmx-eptp-switching "
+		    "vmx-ept-execonly vmx-page-walk-4 vmx-ept-2mb vmx-ept-1gb vmx-invept vmx-eptad "
+		    "vmx-invept-single-context vmx-invept-all-context "},
+	{"vmx-invept", " vmx-invept-single-context vmx-invept-all-context "},
+	{"vmx-vpid", " vmx-invvpid vmx-invvpid-single-addr vmx-invvpid-single-context vmx-invvpid-all-context "
+		     "vmx-invept-single-context-noglobals "},
+	{"vmx-invvpid", " vmx-invvpid-single-addr vmx-invvpid-single-context vmx-invvpid-all-context "
+			"vmx-invept-single-context-noglobals "},
+};
+
+static bool goes_with(const struct option *base, const struct option *o)
+{
+	char word[64];
+
+	if (!strcmp(base->name, "vmx-secondary-ctls"))
+		return o->msr == MSR_OF_PROC2 || o->msr == MSR_OF_EPT_VPID || o->msr == MSR_OF_VMFUNC ||
+		       !strcmp(o->name, "vmx-posted-intr");
+	snprintf(word, sizeof(word), " %s ", o->name);
+	for (unsigned i = 0; i < ARRAY_SIZE(closures); i++)
+		if (!strcmp(closures[i].base, base->name))
+			return strstr(closures[i].dependents, word) != NULL;
+	return false;
+}
+
+/* Each row has a name of its own; "off" takes away its bit and those of the rows that build on it, and no other. */
+static void options_take_away(void **state)
+{
+	struct x86_model all;
 	struct err e;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		struct x86_model all, without;
-		unsigned changed = 0;
-		char spec[96];
+	assert_int_equal(x86_model_parse("Skylake-Client", &all, &e), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct x86_model without;
+		u64 gone[0x12] = {0};
+		char spec[128];
 
-		assert_int_equal(vmx_option_find(names[i], strlen(names[i])), i);
-		snprintf(spec, sizeof(spec), "Skylake-Client,%s=off", names[i]);
+		assert_int_equal(vmx_option_find(rows[i].name, strlen(rows[i].name)), i);
+		snprintf(spec, sizeof(spec), "Skylake-Client,%s=off", rows[i].name);
 		assert_int_equal(x86_model_parse(spec, &without, &e), 0);
-		assert_int_equal(x86_model_parse("Skylake-Client", &all, &e), 0);
-		for (unsigned n = 5; n <= 0x11; n++) /* 481h to 484h repeat the TRUE forms */
-			changed +=
-				(unsigned)__builtin_popcountll((vmx_capability(&all, n) ^ vmx_capability(&without, n)) &
-							       ~(n > 0xc && n < 0x11 ? MASK(32) : 0));
-		if (!strcmp(names[i], "vmx-vmfunc")) /* and 491h */
-			changed--;
-		if (changed != 1 && strncmp(names[i], "vmx-cr3-", 8) && strcmp(names[i] + 4, "exit-nosave-debugctl") &&
-		    strcmp(names[i] + 4, "entry-noload-debugctl"))
-			fail_msg("%s changes %u bits", names[i], changed);
+		for (unsigned k = 0; k < ARRAY_SIZE(rows); k++) {
+			if (k != i && !goes_with(&rows[i], &rows[k]))
+				continue;
+			/* what the host's units cannot give is not there to go */
+			if (rows[k].bit < 32 || rows[k].msr == MSR_OF_EPT_VPID ||
+			    vmx_capability(&all, rows[k].msr) >> rows[k].bit & 1)
+				gone[rows[k].msr] |= BIT(rows[k].bit);
+			if (k == i)
+				continue;
+			snprintf(spec, sizeof(spec), "Skylake-Client,%s=on,%s=off", rows[k].name, rows[i].name);
+			assert_int_equal(x86_model_parse(spec, &(struct x86_model){0}, &e), -EINVAL);
+			assert_non_null(strstr(e.text, rows[k].name));
+			assert_non_null(strstr(e.text, "cannot be on while"));
+		}
+		if (!(vmx_capability(&without, MSR_OF_PROC2) & (u64)VMX_PROC2_EPT << 32))
+			gone[MSR_OF_EPT_VPID] |= BIT(8) | BIT(14); /* the memory types of its tables */
+		for (unsigned n = 5; n < ARRAY_SIZE(gone); n++)	   /* 481h to 484h repeat the TRUE forms */
+			if ((vmx_capability(&all, n) ^ vmx_capability(&without, n)) != gone[n])
+				fail_msg("%s changes %#llx of %#x, not %#llx", rows[i].name,
+					 (unsigned long long)(vmx_capability(&all, n) ^ vmx_capability(&without, n)),
+					 0x480 + n, (unsigned long long)gone[n]);
 	}
 	assert_int_not_equal(x86_model_parse("EPYC,vmx-ept=off", &(struct x86_model){0}, &e), 0);
+}
+
+static void asked_without_base(void **state)
+{
+	static const struct {
+		const char *spec, *text; /* NULL: fine */
+	} specs[] = {
+		{"Skylake-Client,vmx-pml=on", NULL},
+		{"Skylake-Client,vmx-ept=off,vmx-pml=on", "CPU feature vmx-pml cannot be on while vmx-ept is off"},
+		{"Skylake-Client,vmx-pml=on,vmx-ept=off", "CPU feature vmx-pml cannot be on while vmx-ept is off"},
+		{"Skylake-Client,+vmx-pml,-vmx-pml,-vmx-ept", NULL},
+		{"Skylake-Client,-vmx-ept,+vmx-ept,+vmx-pml", NULL},
+		{"Skylake-Client,vmx-secondary-ctls=off,vmx-posted-intr=on",
+		 "CPU feature vmx-posted-intr cannot be on while vmx-secondary-ctls is off"},
+		{"Skylake-Client,invpcid=off,vmx-invpcid-exit=on",
+		 "CPU feature vmx-invpcid-exit cannot be on while INVPCID is off"},
+		{"Skylake-Client,vmx=off,vmx-hlt-exit=on", "CPU feature vmx-hlt-exit cannot be on while VMX is off"},
+	};
+	struct x86_model m;
+	struct err e;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+		assert_int_equal(x86_model_parse(specs[i].spec, &m, &e), specs[i].text ? -EINVAL : 0);
+		if (specs[i].text)
+			assert_string_equal(e.text, specs[i].text);
+	}
+}
+
+/* 48Bh, 48Ch and 491h are there with the controls that they describe. */
+static void registers_exist(void **state)
+{
+	static const struct {
+		const char *spec;
+		bool proc2, ept_vpid, vmfunc;
+	} specs[] = {
+		{"Skylake-Client", true, true, true},
+		{"Skylake-Client,vmx-vmfunc=off", true, true, false},
+		{"Skylake-Client,vmx-ept=off", true, true, true},
+		{"Skylake-Client,vmx-vpid=off", true, true, true},
+		{"Skylake-Client,vmx-ept=off,vmx-vpid=off", true, false, true},
+		{"Skylake-Client,vmx-secondary-ctls=off", false, false, false},
+	};
+	struct x86_model m;
+	struct err e;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+		assert_int_equal(x86_model_parse(specs[i].spec, &m, &e), 0);
+		for (unsigned n = 0; n <= 0x11; n++) {
+			bool there = n == 0xb	 ? specs[i].proc2
+				     : n == 0xc	 ? specs[i].ept_vpid
+				     : n == 0x11 ? specs[i].vmfunc
+						 : true;
+
+			assert_int_equal(vmx_capability_exists(&m, n), there);
+			if (!there)
+				assert_int_equal(vmx_capability(&m, n), 0);
+		}
+	}
 }
 
 static void good(struct vmcs *v)
@@ -225,7 +349,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_field_is_found), cmocka_unit_test(capabilities_agree),
-		cmocka_unit_test(options_take_away),	cmocka_unit_test(each_rule_fails),
+		cmocka_unit_test(options_take_away),	cmocka_unit_test(asked_without_base),
+		cmocka_unit_test(registers_exist),	cmocka_unit_test(each_rule_fails),
 		cmocka_unit_test(legal_oddities),	cmocka_unit_test(activity_events),
 		cmocka_unit_test(length_zero),		cmocka_unit_test(qualifications),
 	};

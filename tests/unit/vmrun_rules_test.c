@@ -16,6 +16,7 @@ static const struct vmrun_env env = {
 	.efer_valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME,
 	.phys_bits = 40,
 	.host_paging = true,
+	.npt = true,
 };
 
 static void each_rule_fails(void **state)
