@@ -407,8 +407,7 @@ static void vmx_words(void **state)
 	static const struct {
 		const char *word;
 		unsigned msr, bit;
-	} words[] = {{"vmx-ept", PROC2, 33},
-		     {"vmx-pml", PROC2, 49},
+	} words[] = {{"vmx-pml", PROC2, 49},
 		     {"vmx-posted-intr", PIN, 39},
 		     {"vmx-hlt-exit", PROC, 39},
 		     {"vmx-secondary-ctls", PROC, 63},
@@ -443,6 +442,12 @@ static void vmx_words(void **state)
 				 (unsigned long long)vmx_msr[words[i].msr], (unsigned long long)all[words[i].msr]);
 		all[words[i].msr] ^= BIT(words[i].bit);
 	}
+	/* With the control goes what IA32_VMX_EPT_VPID_CAP says of it. */
+	assert_int_equal(with_cpu("Skylake-Client,vmx-ept=off", &e), 0);
+	assert_int_equal(vmx_msr[PROC2], all[PROC2] & ~BIT(33));
+	assert_int_equal(vmx_msr[EPT_VPID], all[EPT_VPID] & ~0ull << 32);
+	assert_int_equal(with_cpu("Skylake-Client,vmx-vpid=off", &e), 0);
+	assert_int_equal(vmx_msr[EPT_VPID], (u32)all[EPT_VPID]);
 	assert_int_equal(with_cpu("Skylake-Client,vmx-cr3-load-noexit=off", &e), 0);
 	assert_int_equal((u32)vmx_msr[PROC] & 1u << 15, 1u << 15);
 	vmx_deaf = true;

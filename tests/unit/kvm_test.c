@@ -337,6 +337,7 @@ static void extension_narrows(void **state)
 	if (p.vmx) {
 		assert_int_equal(SEES(guest_vmx, "Skylake-Client", DATA) & 2, 2);
 		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-ept=off", DATA) & 2, 0);
+		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-ept=off", DATA + 16), 0);
 		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-vpid=off", DATA) & 0x22, 2);
 		assert_int_equal(SEES(guest_vmx, "Skylake-Client", DATA + 8) & BIT(21), BIT(21));
 		assert_int_equal(SEES(guest_vmx, "Skylake-Client,vmx-exit-load-efer=off", DATA + 8) & BIT(21), 0);
