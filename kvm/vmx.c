@@ -11,9 +11,6 @@
 #include "arch/x86/vmcs.h"
 #include "kvm/internal.h"
 
-#define MSR_PROC2	 0x48bu
-#define MSR_EPT_VPID_CAP 0x48cu
-
 /* IA32_VMX_MISC: EFER.LMA stored, activity states, processor trace, SMBASE's MSR, SMM's VMXOFF, VMWRITE to all, length
  * 0. The timer's rate and counts beside them are no capabilities that could be taken away. */
 #define MISC_FEATURES (BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(14) | BIT(15) | BIT(28) | BIT(29) | BIT(30))
@@ -43,12 +40,6 @@ static u64 narrow(u64 kvm, u64 model, bool word, u64 features)
 	return kvm & (model | ~features);
 }
 
-/* A.10: what is said of EPT and of VPIDs is said only where the control exists; kvm_intel does not load otherwise. */
-static u64 ept_vpid(u64 cap, u32 proc2)
-{
-	return cap & ((proc2 & VMX_PROC2_EPT ? 0xffffffff : 0) | (proc2 & VMX_PROC2_VPID ? ~0ull << 32 : 0));
-}
-
 static bool sees_vmx(const struct kvm_vcpu *v, const struct x86_model *model)
 {
 	const struct kvm_cpuid_entry2 *e = kvm_cpuid_find(v->kvm->supported, 1, 0);
@@ -58,8 +49,6 @@ static bool sees_vmx(const struct kvm_vcpu *v, const struct x86_model *model)
 
 int kvm_vmx_set(struct kvm_vcpu *v, const struct x86_model *model, struct err *e)
 {
-	u32 proc2 = 0;
-
 	if (!sees_vmx(v, model))
 		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -69,10 +58,6 @@ int kvm_vmx_set(struct kvm_vcpu *v, const struct x86_model *model, struct err *e
 		if (!kvm_msr_get(v, index, &has))
 			return err_set(e, ENOTSUP, "KVM does not tell its guest's VMX capabilities (MSR %#x)", index);
 		wants = narrow(has, vmx_capability(model, index - MSR_VMX_BASIC), rows[i].word, rows[i].features);
-		if (index == MSR_PROC2)
-			proc2 = (u32)(wants >> 32);
-		if (index == MSR_EPT_VPID_CAP)
-			wants = ept_vpid(wants, proc2);
 		if (wants == has)
 			continue;
 		if (!kvm_msr_set(v, index, wants) || !kvm_msr_get(v, index, &got) || got != wants)

@@ -410,7 +410,6 @@ static void vmx_words(void **state)
 	} words[] = {{"vmx-pml", PROC2, 49},
 		     {"vmx-posted-intr", PIN, 39},
 		     {"vmx-hlt-exit", PROC, 39},
-		     {"vmx-secondary-ctls", PROC, 63},
 		     {"vmx-exit-load-efer", EXIT_WORD, 53},
 		     {"vmx-entry-load-efer", ENTRY, 47},
 		     {"vmx-ept-1gb", EPT_VPID, 17},
@@ -442,9 +441,13 @@ static void vmx_words(void **state)
 				 (unsigned long long)vmx_msr[words[i].msr], (unsigned long long)all[words[i].msr]);
 		all[words[i].msr] ^= BIT(words[i].bit);
 	}
-	/* With the control goes what IA32_VMX_EPT_VPID_CAP says of it. */
+	/* With the secondary controls go all of them, with EPT or VPIDs what IA32_VMX_EPT_VPID_CAP says of it. */
+	assert_int_equal(with_cpu("Skylake-Client,vmx-secondary-ctls=off", &e), 0);
+	assert_int_equal(vmx_msr[PROC], all[PROC] & ~BIT(63));
+	assert_int_equal(vmx_msr[PROC2] | vmx_msr[EPT_VPID], 0);
 	assert_int_equal(with_cpu("Skylake-Client,vmx-ept=off", &e), 0);
-	assert_int_equal(vmx_msr[PROC2], all[PROC2] & ~BIT(33));
+	assert_int_equal(vmx_msr[PROC2] & BIT(33), 0);
+	assert_int_equal(vmx_msr[PROC2] & BIT(37), BIT(37));
 	assert_int_equal(vmx_msr[EPT_VPID], all[EPT_VPID] & ~0ull << 32);
 	assert_int_equal(with_cpu("Skylake-Client,vmx-vpid=off", &e), 0);
 	assert_int_equal(vmx_msr[EPT_VPID], (u32)all[EPT_VPID]);
