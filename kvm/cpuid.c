@@ -121,6 +121,22 @@ static void add_core_level(struct kvm_cpuid2 *c, u32 leaf)
 			.function = leaf, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
 }
 
+/* A feature that --cpu names and this vCPU has not got, or X86_FEATURES. */
+static unsigned lacking(const struct kvm_cpuid2 *c, const struct x86_model *model)
+{
+	unsigned f;
+
+	for (f = 0; f < X86_FEATURES; f++) {
+		const struct x86_feature_row *row = &x86_feature_rows[f];
+		const struct kvm_cpuid_entry2 *e = kvm_cpuid_find(c, row->leaf, row->sub);
+		const u32 none[4] = {0}, *regs = e ? &e->eax : none;
+
+		if ((model->asked[f / 64] >> (f % 64) & 1) && !(regs[row->reg] >> row->bit & 1))
+			break;
+	}
+	return f;
+}
+
 int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err *e)
 {
 	struct kvm_vm *kvm = v->kvm;
@@ -128,6 +144,7 @@ int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err 
 	struct kvm_cpuid2 *c = malloc(size + 2 * sizeof(c->entries[0]));
 	u32 vcpus = MAX(kvm->vm->nvcpus, v->vcpu.index + 1);
 	struct x86_cpuid_env env = {.apic_id = v->vcpu.index, .vcpus = vcpus, .xcr0 = XCR0_X87};
+	unsigned f;
 	long r;
 
 	if (!c)
@@ -149,7 +166,11 @@ int kvm_cpuid_set(struct kvm_vcpu *v, const struct x86_model *model, struct err 
 			__cpuid(n->function, n->eax, n->ebx, n->ecx, n->edx);
 		personalize(n, v->vcpu.index, vcpus);
 	}
-	r = kvm_ioctl(v->fd, KVM_SET_CPUID2, c);
+	f = model ? lacking(c, model) : X86_FEATURES;
+	r = f == X86_FEATURES ? kvm_ioctl(v->fd, KVM_SET_CPUID2, c) : 0;
 	free(c);
+	if (f != X86_FEATURES)
+		return err_set(e, ENOTSUP, "KVM gives its guests no %s here, which the CPU model asks for",
+			       x86_feature_rows[f].name);
 	return r < 0 ? err_set(e, (int)-r, "KVM does not accept the guest's CPUID: %s", strerror((int)-r)) : 0;
 }

@@ -150,13 +150,7 @@ static int feature_find(const char *s, size_t n)
 
 static bool amd_only(const struct x86_feature_row *row) { return row->leaf == 0x8000000a || row->leaf == 0x80000021; }
 
-/* What the user asked for by name. */
-struct request {
-	u64 on[(X86_FEATURES + 63) / 64];
-	u64 vmx_on[2];
-};
-
-static int set_feature(struct x86_model *m, struct request *r, const char *s, size_t n, bool on, struct err *e)
+static int set_feature(struct x86_model *m, u64 vmx_on[2], const char *s, size_t n, bool on, struct err *e)
 {
 	int f = feature_find(s, n), vmx = f < 0 ? vmx_option_find(s, n) : -1;
 	const struct x86_feature_row *row;
@@ -166,7 +160,7 @@ static int set_feature(struct x86_model *m, struct request *r, const char *s, si
 			return err_set(e, EINVAL, "CPU feature %.*s belongs to Intel's models, %s is not one", (int)n,
 				       s, m->name);
 		m->vmx_off[vmx / 64] = (m->vmx_off[vmx / 64] & ~BIT(vmx % 64)) | (u64)!on << (vmx % 64);
-		r->vmx_on[vmx / 64] = (r->vmx_on[vmx / 64] & ~BIT(vmx % 64)) | (u64)on << (vmx % 64);
+		vmx_on[vmx / 64] = (vmx_on[vmx / 64] & ~BIT(vmx % 64)) | (u64)on << (vmx % 64);
 		return 0;
 	}
 	if (f < 0)
@@ -183,11 +177,11 @@ static int set_feature(struct x86_model *m, struct request *r, const char *s, si
 		return err_set(e, EINVAL, "CPU feature %.*s belongs to Intel's models, %s is not one", (int)n, s,
 			       m->name);
 	x86_set_feature(m, f, on);
-	r->on[f / 64] = (r->on[f / 64] & ~BIT(f % 64)) | (u64)on << (f % 64);
+	m->asked[f / 64] = (m->asked[f / 64] & ~BIT(f % 64)) | (u64)on << (f % 64);
 	return 0;
 }
 
-static int set_option(struct x86_model *m, struct request *r, const char *s, size_t n, struct err *e)
+static int set_option(struct x86_model *m, u64 vmx_on[2], const char *s, size_t n, struct err *e)
 {
 	const char *eq = memchr(s, '=', n);
 	size_t name = eq ? (size_t)(eq - s) : n, value = eq ? n - name - 1 : 0;
@@ -195,7 +189,7 @@ static int set_option(struct x86_model *m, struct request *r, const char *s, siz
 	bool off = eq && ((value == 3 && !strncmp(eq + 1, "off", 3)) || (value == 2 && !strncmp(eq + 1, "no", 2)));
 
 	if (n > 1 && (*s == '+' || *s == '-') && !eq)
-		return set_feature(m, r, s + 1, n - 1, *s == '+', e);
+		return set_feature(m, vmx_on, s + 1, n - 1, *s == '+', e);
 	if (eq && name_is("phys_bits", s, name)) {
 		long bits = strtol(eq + 1, NULL, 10);
 
@@ -209,13 +203,13 @@ static int set_option(struct x86_model *m, struct request *r, const char *s, siz
 		return 0;
 	}
 	if (on || off)
-		return set_feature(m, r, s, name, on, e);
+		return set_feature(m, vmx_on, s, name, on, e);
 	return err_set(e, EINVAL, "CPU model %s: \"%.*s\" is not feature=on, feature=off, +feature or -feature",
 		       m->name, (int)n, s);
 }
 
 /* Takes out what the host's units cannot run and what has lost its base. */
-static int settle(struct x86_model *m, const struct request *r, struct err *e)
+static int settle(struct x86_model *m, const u64 vmx_on[2], struct err *e)
 {
 	for (unsigned f = 0; f < X86_FEATURES; f++)
 		if (x86_has(m, f) && (x86_feature_rows[f].need == NEED_ABSENT ||
@@ -226,14 +220,14 @@ static int settle(struct x86_model *m, const struct request *r, struct err *e)
 
 		if (!x86_has(m, f) || x86_has(m, builds_on[i].base))
 			continue;
-		if (r->on[f / 64] >> (f % 64) & 1)
+		if (m->asked[f / 64] >> (f % 64) & 1)
 			return err_set(e, EINVAL, "CPU feature %s cannot be on while %s is off",
 				       x86_feature_rows[f].name, x86_feature_rows[builds_on[i].base].name);
 		x86_set_feature(m, f, false);
 	}
 	if (x86_has(m, X86F_LA57))
 		m->virt_bits = 57;
-	return vmx_options_check(m, r->vmx_on, e);
+	return vmx_options_check(m, vmx_on, e);
 }
 
 static int no_such_model(const char *spec, size_t n, struct err *e)
@@ -251,7 +245,7 @@ static int no_such_model(const char *spec, size_t n, struct err *e)
 int x86_model_parse(const char *spec, struct x86_model *m, struct err *e)
 {
 	size_t n = strcspn(spec, ",");
-	struct request r = {0};
+	u64 vmx_on[2] = {0};
 	char name[32];
 	int rc;
 
@@ -264,11 +258,11 @@ int x86_model_parse(const char *spec, struct x86_model *m, struct err *e)
 	for (spec += n; *spec == ','; spec += n) {
 		spec++;
 		n = strcspn(spec, ",");
-		rc = set_option(m, &r, spec, n, e);
+		rc = set_option(m, vmx_on, spec, n, e);
 		if (rc)
 			return rc;
 	}
-	rc = settle(m, &r, e);
+	rc = settle(m, vmx_on, e);
 	if (rc)
 		return rc;
 	m->tsc_khz = (u32)(clock_tsc_hz() / 1000);

@@ -36,6 +36,7 @@ struct x86_model {
 	u32 signature; /* CPUID.1:EAX */
 	char brand[49];
 	u64 features[(X86_FEATURES + 63) / 64];
+	u64 asked[(X86_FEATURES + 63) / 64]; /* by name: an engine that cannot give one of them refuses */
 	u64 vmx_off[2]; /* rows of vmxctl.def that the request takes away */
 	u8 phys_bits, virt_bits;
 	u32 tsc_khz;
