@@ -24,9 +24,8 @@ enum accel_want {
 
 /*
  * `word`: "auto", "kvm", "soft". `wants`: of enum accel_want; `auto` takes KVM only where it can do that. `cpu`: as
- * given, or NULL; a word for VMX or SVM in it wants ACCEL_NESTED, and with that a model
- * wants its vendor's extension. -EINVAL: the request is wrong; -ENODEV: the host
- * cannot.
+ * given, or NULL; a word for VMX or SVM in it wants ACCEL_NESTED, and with that a model wants its vendor's extension.
+ * -EINVAL: the request is wrong; -ENODEV: the host cannot.
  */
 int accel_choose(const char *word, const char *cpu, unsigned wants, struct accel *a, struct err *e);
 /* The same, by what is known of /dev/kvm. */

@@ -95,8 +95,14 @@ static const struct {
 	ON(VMCB_CLEAN, SVM),
 	ON(FLUSHBYASID, SVM),
 	ON(DECODEASSISTS, SVM),
+	ON(LBRV, SVM),
+	ON(TSC_SCALE, SVM),
+	ON(PAUSEFILTER, SVM),
+	ON(PFTHRESHOLD, PAUSEFILTER),
+	ON(VGIF, SVM),
 	ON(VNMI, SVM),
-	ON(AVIC, SVM),
+	ON(V_VMSAVE_VMLOAD, SVM_NPT), /* APM vol. 2 15.33.1: their address is a guest's physical one */
+	ON(AVIC, SVM_NPT),	      /* 15.29.2: the backing page is reached through nested tables */
 	ON(X2AVIC, AVIC),
 	ON(BHI_CTRL, SPEC_CTRL),
 	ON(ARCH_CAPABILITIES, SPEC_CTRL), /* its IBRS_ALL speaks of IA32_SPEC_CTRL.IBRS */

@@ -53,6 +53,10 @@ static void requests(void **state)
 	refused("EPYC,vmx=on", "vmx");
 	refused("EPYC,svm=maybe", "svm=maybe");
 	refused("EPYC,svm=off,npt=on", "SVM");
+	refused("EPYC,svm=off,vgif=on", "SVM");
+	refused("EPYC,npt=off,vls=on", "SVM_NPT");
+	refused("EPYC,npt=off,avic=on", "SVM_NPT");
+	refused("EPYC,pausefilter=off,pfthreshold=on", "PAUSEFILTER");
 	refused("Skylake-Client,svm=on", "svm");
 	refused("EPYC,phys-bits=64", "phys-bits");
 	refused("EPYC,", "\"\"");
