@@ -77,6 +77,14 @@ static enum outcome task_find(struct x86_cpu *cpu, struct task *t, enum task_rea
 	return OUT_NEXT;
 }
 
+/* RFLAGS as the old task's TSS gets it: with RF for a fault, as on a stack. */
+static u64 flags_saved(const struct x86_cpu *cpu, enum task_reason why)
+{
+	u64 flags = why == TASK_GATE ? x86_event_flags(cpu, &cpu->c.delivering) : x86_rflags(&cpu->st);
+
+	return why == TASK_IRET ? flags & ~FL_NT : flags;
+}
+
 static enum outcome task_intercept(struct x86_cpu *cpu, u16 sel, enum task_reason why, bool has_error, u32 error)
 {
 	u64 info = has_error ? INFO_ERROR | error : 0;
@@ -87,7 +95,7 @@ static enum outcome task_intercept(struct x86_cpu *cpu, u16 sel, enum task_reaso
 		info |= INFO_IRET;
 	if (why == TASK_JMP)
 		info |= INFO_JMP;
-	if (cpu->st.rflags & FL_RF)
+	if (flags_saved(cpu, why) & FL_RF)
 		info |= INFO_RF;
 	return x86_exit(cpu, EXIT_TASK_SWITCH, sel, info);
 }
@@ -123,10 +131,8 @@ static enum outcome task_save(struct x86_cpu *cpu, enum task_reason why, u64 nex
 {
 	const struct tss_layout *l = layout_of(&cpu->st.tr);
 	u8 image[0x68] = {0};
-	u64 flags = x86_rflags(&cpu->st);
+	u64 flags = flags_saved(cpu, why);
 
-	if (why == TASK_IRET)
-		flags &= ~FL_NT;
 	memcpy(image + l->rip, &next_rip, l->size);
 	memcpy(image + l->flags, &flags, l->size);
 	for (unsigned i = 0; i < 8; i++)

@@ -112,6 +112,40 @@ static void way_back(void **state)
 	world_free(w);
 }
 
+/* A fault's RFLAGS are saved with RF, in the TSS as on a stack: SDM vol. 3 18.3.1.1 "Instruction-Breakpoint Exception
+ * Condition", 27.3.3. The error code is on the new task's stack. */
+ASM32(ud, "ud2\n nop\n")
+ASM32(no_segment, "mov %eax, %ds\n nop\n")
+
+static void resume_flag(void **state)
+{
+	static const struct {
+		const u8 *start, *end;
+		unsigned vector;
+		bool fault, has_error;
+	} rows[] = {
+		{ud_start, ud_end, EXC_UD, true, false},
+		{no_segment_start, no_segment_end, EXC_GP, true, true},
+		{int_45_start, int_45_end, 0x45, false, false},
+	};
+
+	for (unsigned r = 0; r < ARRAY_SIZE(rows); r++) {
+		struct world *w = task_world(true, 0);
+
+		put(w, IDT + 8 * rows[r].vector, (u64)TASK_B << 16 | 0xe5ull << 40, 8);
+		memcpy(at(w, CODE), rows[r].start, (size_t)(rows[r].end - rows[r].start));
+		w->st.gpr[RAX] = 0x1000;
+		assert_int_equal(sys_run(w).vector, -1);
+		assert_int_equal(w->st.tr.sel, TASK_B);
+		assert_int_equal(!(get(w, TSS + 0x24, 4) & FL_RF), !rows[r].fault);
+		assert_int_equal(get(w, TSS + 0x20, 4), rows[r].fault ? CODE : CODE + 2);
+		assert_int_equal(w->st.gpr[RSP], rows[r].has_error ? B_STACK - 4 : B_STACK);
+		if (rows[r].has_error)
+			assert_int_equal(get(w, B_STACK - 4, 4), 0x1000);
+		world_free(w);
+	}
+}
+
 /* What is refused before anything has changed. */
 static void refused(void **state)
 {
@@ -351,10 +385,11 @@ static void long_mode(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ways_in),  cmocka_unit_test(way_back),
-		cmocka_unit_test(refused),  cmocka_unit_test(faults_of_the_new_task),
-		cmocka_unit_test(trap_bit), cmocka_unit_test(what_is_loaded),
-		cmocka_unit_test(pae_task), cmocka_unit_test(long_mode),
+		cmocka_unit_test(ways_in),     cmocka_unit_test(way_back),
+		cmocka_unit_test(refused),     cmocka_unit_test(faults_of_the_new_task),
+		cmocka_unit_test(trap_bit),    cmocka_unit_test(what_is_loaded),
+		cmocka_unit_test(pae_task),    cmocka_unit_test(long_mode),
+		cmocka_unit_test(resume_flag),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
