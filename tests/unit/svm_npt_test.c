@@ -217,6 +217,33 @@ static void no_flush_by_asid(void **state)
 	}
 }
 
+/*
+ * ASID 0 is the host's: INVLPGA by the host of its own page, global or not, before any guest has run and behind one.
+ * The host reads 600120h, changes its table (RDI: entry, RSI: value) and reads again. APM vol. 3 "INVLPGA".
+ */
+ASM(host_own, "jrcxz 1f\n vmrun\n 1: mov 0x600120, %r8\n mov %rsi, (%rdi)\n mov $0x600120, %eax\n xor %ecx, %ecx\n"
+	      "invlpga %rax, %ecx\n mov 0x600120, %r9\n mov $0xf4, %dx\n outb %al, %dx")
+
+static void own_pages(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct world *w = WORLD(host_own, guest_load);
+		u64 entry_pa = TABLES + 0x2000 + 8 * (FAR_LA >> 21), global = i & 1 ? PTE_G : 0;
+
+		put64(w, entry_pa, 0x600000 | 0x87 | global);
+		put64(w, 0x600120, 1111);
+		put64(w, 0x400120, 2222);
+		w->st.cr4 |= CR4_PGE;
+		w->st.gpr[RCX] = i >> 1;
+		w->st.gpr[RDI] = entry_pa;
+		w->st.gpr[RSI] = 0x400000 | 0x87 | global;
+		run(w);
+		assert_int_equal(w->st.gpr[R8], 1111);
+		assert_int_equal(w->st.gpr[R9], 2222);
+		world_free(w);
+	}
+}
+
 /* Without the feature NP_ENABLE, nCR3 and G_PAT are ignored: the guest's addresses are physical. */
 static void no_nested_paging(void **state)
 {
@@ -238,6 +265,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(final_levels), cmocka_unit_test(table_levels),	    cmocka_unit_test(order),
 		cmocka_unit_test(flushes),	cmocka_unit_test(no_flush_by_asid), cmocka_unit_test(no_nested_paging),
+		cmocka_unit_test(own_pages),
 	};
 	int failed = cmocka_run_group_tests_name("nested paging", tests, NULL, NULL);
 
