@@ -569,10 +569,8 @@ static void doorbells(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_refused),
-		cmocka_unit_test(each_refusal_is_said),
-		cmocka_unit_test(vmx_words),
-		cmocka_unit_test(asked_by_name),
+		cmocka_unit_test(nothing_refused), cmocka_unit_test(each_refusal_is_said),
+		cmocka_unit_test(vmx_words),	   cmocka_unit_test(asked_by_name),
 		cmocka_unit_test(doorbells),
 	};
 
