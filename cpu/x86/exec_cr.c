@@ -86,8 +86,8 @@ static enum outcome write_cr0(struct x86_cpu *cpu, u64 new)
 	if (o != OUT_NEXT)
 		return o;
 	new = (new &CR0_DEFINED) | CR0_ET;
-	if ((old ^ new) &
-	    CR0_PG) { /* not for a guest whose hypervisor takes the write: its EFER and TR are the hypervisor's */
+	/* Not in check_cr0: the EFER and TR of a guest whose hypervisor takes the write are the hypervisor's. */
+	if ((old ^ new) & CR0_PG) {
 		o = check_paging_switch(cpu, new);
 		if (o != OUT_NEXT)
 			return o;

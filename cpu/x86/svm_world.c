@@ -269,14 +269,14 @@ static void lbr_in(struct x86_cpu *cpu, const struct vmcb_save *s)
  * many can be left. */
 static void tlb_control(struct x86_cpu *cpu, const struct vmcb_control *v)
 {
-	bool by_asid = x86_has(cpu->model, X86F_FLUSHBYASID);
+	bool nonglobal = v->tlb_control == TLB_CTL_ASID_NONGLOBAL;
 
-	switch (v->tlb_control == TLB_CTL_NONE || by_asid ? v->tlb_control : TLB_CTL_ALL) {
-	case TLB_CTL_NONE: break;
-	case TLB_CTL_ASID: tlb_flush_asid(cpu, v->asid, false); break;
-	case TLB_CTL_ASID_NONGLOBAL: tlb_flush_asid(cpu, v->asid, true); break;
-	default: tlb_flush_all(cpu); break;
-	}
+	if (v->tlb_control == TLB_CTL_NONE)
+		return;
+	if ((v->tlb_control == TLB_CTL_ASID || nonglobal) && x86_has(cpu->model, X86F_FLUSHBYASID))
+		tlb_flush_asid(cpu, v->asid, nonglobal);
+	else
+		tlb_flush_all(cpu);
 }
 
 /*

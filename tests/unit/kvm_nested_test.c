@@ -5,7 +5,7 @@
  */
 #include "kvm_world.h"
 
-#include "arch/x86/vmcb.h"
+#include "vmcb_guest.h"
 #include "vmx_world.h"
 
 #define POINTERS     0x4020 /* of the VMXON region, of the VMCS */
@@ -74,25 +74,14 @@ static struct world *svm_memory(void)
 {
 	struct world *s = world_new("EPYC-Milan");
 	struct vmcb *b = (struct vmcb *)at(s, VMCB_PAGE);
-	struct vmcb_seg data = {VSS, 0xc93, 0xffffffff, 0};
 
 	vmx_tables(s);
-	b->c.intercept4 = 3; /* VMRUN, VMMCALL */
-	b->c.asid = 1;
-	b->s.es = b->s.ss = b->s.ds = data;
-	b->s.cs = (struct vmcb_seg){VCS, 0xa9b, 0xffffffff, 0};
+	vmcb_guest64(b, VCS, VSS);
 	b->s.gdtr = (struct vmcb_seg){.limit = 0x5f, .base = GDT};
 	b->s.idtr = (struct vmcb_seg){.limit = 0xfff, .base = IDT};
-	b->s.efer = EFER_LME | EFER_LMA | EFER_SVME;
-	b->s.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE;
 	b->s.cr3 = GUEST_TABLES;
-	b->s.cr4 = CR4_PAE;
-	b->s.dr6 = DR6_FIXED;
-	b->s.dr7 = DR7_FIXED;
-	b->s.rflags = FL_FIXED;
 	b->s.rip = GUEST;
 	b->s.rsp = GUEST_STACK;
-	b->s.g_pat = 0x0007040600070406;
 	PLACE(s, CODE, svm_nest);
 	PLACE(s, GUEST, svm_spin);
 	return s;

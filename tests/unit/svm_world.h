@@ -17,6 +17,7 @@
 #include "arch/x86/state.h"
 #include "arch/x86/vmcb.h"
 #include "cpu/engine.h"
+#include "tests/unit/vmcb_guest.h"
 
 #define RAM_SIZE    (8ull << 20)
 #define CODE	    0x1000
@@ -165,27 +166,16 @@ static inline void host_state(struct x86_state *st)
 static inline void guest_state(struct world *w)
 {
 	struct vmcb *b = vmcb(w);
-	struct vmcb_seg data = {0x18, 0xc93, 0xffffffff, 0};
 
-	b->c.intercept4 = 3; /* VMRUN, VMMCALL */
-	b->c.asid = 1;
+	vmcb_guest64(b, 0x10, 0x18);
 	b->c.iopm = IOPM;
 	b->c.msrpm = MSRPM;
-	b->s.es = b->s.ss = b->s.ds = data;
-	b->s.cs = (struct vmcb_seg){0x10, 0xa9b, 0xffffffff, 0};
 	b->s.gdtr = (struct vmcb_seg){.limit = 0x1f, .base = 0x800};
 	b->s.idtr = (struct vmcb_seg){.limit = 0xfff, .base = IDT};
-	b->s.efer = EFER_LME | EFER_LMA | EFER_SVME;
-	b->s.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE;
 	b->s.cr3 = TABLES;
-	b->s.cr4 = CR4_PAE;
-	b->s.dr6 = DR6_FIXED;
-	b->s.dr7 = DR7_FIXED;
-	b->s.rflags = FL_FIXED;
 	b->s.rip = GUEST_CODE;
 	b->s.rsp = GUEST_STACK;
 	b->s.rax = 0x77;
-	b->s.g_pat = 0x0007040600070406;
 }
 
 static inline struct world *world_new(const char *model, const u8 *host, const u8 *host_end, const u8 *guest,
